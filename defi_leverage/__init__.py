@@ -1,0 +1,3 @@
+"""On-chain leverage-loop and contagion analyzer."""
+
+__version__ = "0.1.0"

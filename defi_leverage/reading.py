@@ -1,0 +1,121 @@
+"""What a protocol reader returns: plain integers in the protocol's own units, at one block.
+
+Nothing here is a float. `snapshot.from_readings` is the one place where these integers become float64 tables. A scaled
+integer is a pair: `price_raw / price_scale` is USD, `amount_raw / 10**decimals` is whole tokens, `*_wad` is a fraction
+times 1e18.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+WAD = 10**18
+
+Side = Literal["collateral", "debt"]
+
+
+@dataclass(frozen=True, slots=True)
+class AssetReading:
+    """A token. `asset_id` is CAIP-19; `kind` is one of the kinds in the snapshot's schema."""
+
+    asset_id: str
+    symbol: str
+    decimals: int
+    kind: str = "token"
+
+
+@dataclass(frozen=True, slots=True)
+class FeedReading:
+    """An oracle price. A `ratio` feed is `ratio_raw / ratio_scale` times the price of `base_feed_id`."""
+
+    feed_id: str
+    asset_id: str
+    price_raw: int
+    price_scale: int
+    kind: Literal["market", "ratio", "fixed"] = "market"
+    base_feed_id: str = ""
+    ratio_raw: int = 1
+    ratio_scale: int = 1
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BackingReading:
+    """One unit of `asset_id` is a claim on `units_raw / units_scale` units of `underlying_id`."""
+
+    asset_id: str
+    underlying_id: str
+    units_raw: int
+    units_scale: int
+    kind: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MarketReading:
+    """Totals of one asset at the venue, in the asset's raw units."""
+
+    asset_id: str
+    supply_raw: int
+    borrow_raw: int
+    cash_raw: int
+    deficit_raw: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LegReading:
+    """One side of one position. Weight 0 is a supply that does not count as collateral."""
+
+    side: Side
+    asset_id: str
+    feed_id: str
+    amount_raw: int
+    weight_wad: int
+    liquidation_bonus_wad: int = 0
+    protocol_fee_wad: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AccountReading:
+    """One account at one venue, with the health factor and totals as the protocol itself reports them."""
+
+    address: str
+    mode: str
+    health_factor_raw: int
+    collateral_base_raw: int
+    debt_base_raw: int
+    legs: tuple[LegReading, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class VenueReading:
+    """One deployment of a protocol. `health_factor_scale` is the protocol's 1.0, `no_debt_raw` its 'no debt'."""
+
+    venue_id: str
+    protocol: str
+    name: str
+    address: str
+    revision: int
+    liquidation_rule: str
+    liquidation_parameters: dict[str, Any] = field(default_factory=dict)
+    health_factor_scale: int = WAD
+    no_debt_raw: int = 2**256 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Everything one reader found at one block. `failed` maps an account to why it was set aside."""
+
+    chain: str
+    block_number: int
+    block_hash: str
+    block_timestamp: int
+    venue: VenueReading
+    assets: tuple[AssetReading, ...]
+    feeds: tuple[FeedReading, ...]
+    backing: tuple[BackingReading, ...]
+    markets: tuple[MarketReading, ...]
+    accounts: tuple[AccountReading, ...]
+    found: int
+    failed: dict[str, str] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    """Markets left out whole, by name, with the reason."""

@@ -1,0 +1,258 @@
+"""The tables of one scan, and the one boundary where a protocol's integers become float64.
+
+A snapshot is a set of pandas tables whose columns schema.csv lists. Amounts are whole tokens, prices USD, weights and
+bonuses fractions. Everything downstream (graph, contagion, clusters) reads these tables and nothing else.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields
+from datetime import UTC, datetime
+from typing import Any, Self
+
+import pandas as pd
+
+from defi_leverage.errors import SnapshotError
+from defi_leverage.reading import WAD, AccountReading, LegReading, Reading
+from defi_leverage.schema import OPTIONAL_TABLES, check_tables, complete_table, load_schema
+
+__all__ = ["Snapshot", "from_readings", "resolve_asset"]
+
+_Prices = dict[str, tuple[float, str]]  # asset_id -> USD a whole token, and where that comes from
+
+
+@dataclass(frozen=True, eq=False)
+class Snapshot:
+    """Validated tables of one scan; see schema.csv for every column, its unit and meaning."""
+
+    assets: pd.DataFrame
+    feeds: pd.DataFrame
+    venues: pd.DataFrame
+    accounts: pd.DataFrame
+    legs: pd.DataFrame
+    backing: pd.DataFrame
+    depth: pd.DataFrame
+    coverage: pd.DataFrame
+
+    @classmethod
+    def from_tables(cls, tables: Mapping[str, pd.DataFrame]) -> Self:
+        """Build and validate a snapshot from DataFrames with the schema's columns.
+
+        Optional columns are filled from the schema's defaults. The tables feeds, backing, depth and coverage may be
+        left out: without feeds every asset gets a market feed at its market price, under the asset's own identifier.
+        Raises SnapshotError that names the table, the column, the rows and the remedy.
+        """
+        schema = load_schema()
+        if unknown := sorted(set(tables) - set(schema)):
+            raise SnapshotError(f"unknown table {', '.join(unknown)}; a snapshot has {', '.join(schema)}")
+        if missing := [name for name in schema if name not in tables and name not in OPTIONAL_TABLES]:
+            raise SnapshotError(
+                f"missing table {', '.join(missing)}; only {', '.join(OPTIONAL_TABLES)} may be left out"
+            )
+        given = dict(tables)
+        if "feeds" not in given and {"asset_id", "price_usd"} <= set(given["assets"].columns):
+            assets = given["assets"]
+            given["feeds"] = pd.DataFrame(
+                {"feed_id": assets["asset_id"], "asset_id": assets["asset_id"], "price_usd": assets["price_usd"]}
+            )
+        for name in schema:
+            if name not in given:
+                given[name] = pd.DataFrame({column.name: [] for column in schema[name]})
+        completed = {name: complete_table(name, given[name]) for name in schema}
+        check_tables(completed)
+        return cls(**completed)
+
+    @property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """The tables by name, in the schema's order."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
+    @property
+    def complete(self) -> bool:
+        """Whether coverage knows of nothing that is missing."""
+        return not bool((self.coverage["failed"] > 0).any() or (self.coverage["why"] != "").any())
+
+    def __repr__(self) -> str:
+        rows = ", ".join(f"{name} {len(frame)}" for name, frame in self.tables.items())
+        return f"Snapshot({rows})"
+
+
+def resolve_asset(snapshot: Snapshot, name: str) -> str:
+    """The asset_id that `name` means: an asset_id, or a symbol (any case) that one asset has.
+
+    Raises SnapshotError for a name that no asset, or more than one asset, has.
+    """
+    assets = snapshot.assets
+    if (assets["asset_id"] == name).any():
+        return name
+    for symbols, wanted in ((assets["symbol"], name), (assets["symbol"].str.lower(), name.lower())):
+        found = assets.loc[symbols == wanted, "asset_id"].tolist()
+        if len(found) == 1:
+            return str(found[0])
+        if found:
+            raise SnapshotError(f"asset {name!r} is ambiguous: {', '.join(found)}; name the asset_id")
+    known = ", ".join(sorted(assets["symbol"].unique())[:30])
+    raise SnapshotError(f"no asset {name!r} in this snapshot; it has {known}", name=name)
+
+
+def from_readings(readings: Iterable[Reading], failures: Iterable[Mapping[str, Any]] = ()) -> Snapshot:
+    """Turn integer readings into one snapshot; `failures` are coverage rows of venues that could not be read at all.
+
+    An asset, feed or backing that several readings share is kept once. An asset's market price is the price of its
+    first market feed, else of its first feed, and `price_source` names that feed. Depth is left empty: it does not come
+    from a protocol. Raises SnapshotError where readings contradict each other.
+    """
+    assets: dict[str, dict[str, Any]] = {}
+    feeds: dict[str, dict[str, Any]] = {}
+    backing: dict[tuple[str, str], dict[str, Any]] = {}
+    venues: list[dict[str, Any]] = []
+    accounts: list[dict[str, Any]] = []
+    legs: list[dict[str, Any]] = []
+    coverage: list[dict[str, Any]] = []
+    for reading in readings:
+        for feed in reading.feeds:
+            row = {
+                "feed_id": feed.feed_id,
+                "asset_id": feed.asset_id,
+                "price_usd": feed.price_raw / feed.price_scale,
+                "kind": feed.kind,
+                "base_feed_id": feed.base_feed_id,
+                "ratio": feed.ratio_raw / feed.ratio_scale,
+                "source": feed.source,
+            }
+            if feeds.setdefault(feed.feed_id, row) != row:
+                raise SnapshotError(
+                    f"feed {feed.feed_id} is read twice with different values; give each source its own feed"
+                )
+        prices = _market_prices(reading)
+        for asset in reading.assets:
+            if asset.asset_id not in assets:
+                price, source = prices[asset.asset_id]
+                assets[asset.asset_id] = {
+                    "asset_id": asset.asset_id,
+                    "symbol": asset.symbol,
+                    "decimals": asset.decimals,
+                    "chain": reading.chain,
+                    "kind": asset.kind,
+                    "price_usd": price,
+                    "price_source": source,
+                }
+        for claim in reading.backing:
+            backing.setdefault(
+                (claim.asset_id, claim.underlying_id),
+                {
+                    "asset_id": claim.asset_id,
+                    "underlying_id": claim.underlying_id,
+                    "units": claim.units_raw / claim.units_scale,
+                    "kind": claim.kind,
+                    "venue_id": reading.venue.venue_id if claim.kind in ("deposited", "minted_against") else "",
+                    "source": claim.source,
+                },
+            )
+        decimals = {asset.asset_id: asset.decimals for asset in reading.assets}
+        venues.append(_venue_row(reading, prices, decimals))
+        for account in reading.accounts:
+            accounts.append(_account_row(reading, account))
+            account_id = accounts[-1]["account_id"]
+            legs.extend(_leg_row(account_id, leg, decimals) for leg in account.legs)
+        coverage.append(_coverage_row(reading, prices, decimals))
+    coverage.extend(dict(failure) for failure in failures)
+    rows = {"assets": list(assets.values()), "feeds": list(feeds.values()), "venues": venues, "accounts": accounts}
+    rows |= {"legs": legs, "backing": list(backing.values()), "coverage": coverage}
+    schema = load_schema()
+    return Snapshot.from_tables(
+        {name: pd.DataFrame(table) if table else _empty(schema[name]) for name, table in rows.items()}
+    )
+
+
+def _empty(columns: Iterable[Any]) -> pd.DataFrame:
+    return pd.DataFrame({column.name: [] for column in columns})
+
+
+def _market_prices(reading: Reading) -> _Prices:
+    """USD price and its source for each asset: its market feed, else any feed, else what it is a claim on."""
+    prices: _Prices = {}
+    for feed in sorted(reading.feeds, key=lambda feed: feed.kind != "market"):
+        prices.setdefault(feed.asset_id, (feed.price_raw / feed.price_scale, f"oracle {feed.feed_id}"))
+    for claim in reading.backing:
+        if claim.asset_id not in prices and claim.underlying_id in prices:
+            price = prices[claim.underlying_id][0] * (claim.units_raw / claim.units_scale)
+            prices[claim.asset_id] = (price, f"backing {claim.underlying_id}")
+    return prices
+
+
+def _venue_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]) -> dict[str, Any]:
+    venue = reading.venue
+
+    def total(name: str) -> float:
+        amounts = ((market.asset_id, int(getattr(market, name))) for market in reading.markets)
+        return sum(raw / 10 ** decimals[asset] * prices[asset][0] for asset, raw in amounts)
+
+    return {
+        "venue_id": venue.venue_id,
+        "protocol": venue.protocol,
+        "name": venue.name,
+        "chain": reading.chain,
+        "address": venue.address,
+        "revision": venue.revision,
+        "liquidation_rule": venue.liquidation_rule,
+        "liquidation_parameters": json.dumps(venue.liquidation_parameters, sort_keys=True),
+        "supply_usd": total("supply_raw"),
+        "borrow_usd": total("borrow_raw"),
+        "cash_usd": total("cash_raw"),
+        "deficit_usd": total("deficit_raw"),
+    }
+
+
+def _account_row(reading: Reading, account: AccountReading) -> dict[str, Any]:
+    venue = reading.venue
+    unbounded = account.health_factor_raw == venue.no_debt_raw
+    return {
+        "account_id": f"{reading.chain}:{account.address}@{venue.venue_id.rsplit(':', 1)[-1]}",
+        "owner": f"{reading.chain}:{account.address}",
+        "venue_id": venue.venue_id,
+        "mode": account.mode,
+        "health_factor": float("inf") if unbounded else account.health_factor_raw / venue.health_factor_scale,
+        "health_factor_raw": str(account.health_factor_raw),
+        "collateral_base_raw": str(account.collateral_base_raw),
+        "debt_base_raw": str(account.debt_base_raw),
+    }
+
+
+def _leg_row(account_id: str, leg: LegReading, decimals: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "account_id": account_id,
+        "side": leg.side,
+        "asset_id": leg.asset_id,
+        "feed_id": leg.feed_id,
+        "amount": leg.amount_raw / 10 ** decimals[leg.asset_id],
+        "weight": leg.weight_wad / WAD,
+        "liquidation_bonus": leg.liquidation_bonus_wad / WAD,
+        "protocol_fee": leg.protocol_fee_wad / WAD,
+        "amount_raw": str(leg.amount_raw),
+    }
+
+
+def _coverage_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]) -> dict[str, Any]:
+    """What was found, read and set aside, and how much of the venue's totals no account holds."""
+    attributed = {"collateral": 0.0, "debt": 0.0}
+    for account in reading.accounts:
+        for leg in account.legs:
+            attributed[leg.side] += leg.amount_raw / 10 ** decimals[leg.asset_id] * prices[leg.asset_id][0]
+    venue = _venue_row(reading, prices, decimals)
+    reasons = [f"{name}: {why}" for name, why in {**reading.skipped, **reading.failed}.items()]
+    more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    return {
+        "protocol": reading.venue.protocol,
+        "chain": reading.chain,
+        "venue_id": reading.venue.venue_id,
+        "block": reading.block_number,
+        "block_hash": reading.block_hash,
+        "block_time": datetime.fromtimestamp(reading.block_timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "found": reading.found,
+        "read": len(reading.accounts),
+        "failed": len(reading.failed),
+        "why": "; ".join(reasons[:5]) + more,
+        "unattributed_supply_usd": venue["supply_usd"] - attributed["collateral"],
+        "unattributed_borrow_usd": venue["borrow_usd"] - attributed["debt"],
+    }
