@@ -14,6 +14,16 @@ Side = Literal["collateral", "debt"]
 
 
 @dataclass(frozen=True, slots=True)
+class Deployment:
+    """What a reader is asked to read: a protocol's root contract and the block from which its events begin."""
+
+    protocol: str
+    name: str
+    address: str
+    first_block: int
+
+
+@dataclass(frozen=True, slots=True)
 class AssetReading:
     """A token. `asset_id` is CAIP-19; `kind` is one of the kinds in the snapshot's schema."""
 

@@ -5,6 +5,7 @@ bonuses fractions. Everything downstream (graph, contagion, clusters) reads thes
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
@@ -186,7 +187,7 @@ def _venue_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]) -
 
     def total(name: str) -> float:
         amounts = ((market.asset_id, int(getattr(market, name))) for market in reading.markets)
-        return sum(raw / 10 ** decimals[asset] * prices[asset][0] for asset, raw in amounts)
+        return math.fsum(raw / 10 ** decimals[asset] * prices[asset][0] for asset, raw in amounts)
 
     return {
         "venue_id": venue.venue_id,
