@@ -14,6 +14,7 @@ from defi_leverage.snapshot import Snapshot
 
 __all__ = [
     "account_health",
+    "average_threshold_weighted",
     "fall_to_liquidation",
     "health_factor",
     "leverage",
@@ -38,21 +39,39 @@ def health_factor(weighted_collateral_usd: "Array | float", weighted_debt_usd: "
     collateral, debt = np.broadcast_arrays(
         np.asarray(weighted_collateral_usd, float), np.asarray(weighted_debt_usd, float)
     )
-    return np.divide(collateral, debt, out=np.full(debt.shape, np.inf), where=debt > 0)
+    ratio: Array = np.divide(collateral, debt, out=np.full(debt.shape, np.inf), where=debt > 0)
+    return ratio
 
 
 def ltv(collateral_usd: "Array | float", debt_usd: "Array | float") -> Array:
     """Loan-to-value: debt / collateral; inf for a debt without collateral, 0 where there is neither."""
     collateral, debt = np.broadcast_arrays(np.asarray(collateral_usd, float), np.asarray(debt_usd, float))
     bare = np.where(debt > 0, np.inf, 0.0)
-    return np.divide(debt, collateral, out=bare, where=collateral > 0)
+    ratio: Array = np.divide(debt, collateral, out=bare, where=collateral > 0)
+    return ratio
 
 
 def leverage(collateral_usd: "Array | float", debt_usd: "Array | float") -> Array:
     """Leverage: assets / equity = C / (C - D); nan where equity is not positive (count such accounts apart)."""
     collateral, debt = np.broadcast_arrays(np.asarray(collateral_usd, float), np.asarray(debt_usd, float))
     equity = collateral - debt
-    return np.divide(collateral, equity, out=np.full(equity.shape, np.nan), where=equity > 0)
+    ratio: Array = np.divide(collateral, equity, out=np.full(equity.shape, np.nan), where=equity > 0)
+    return ratio
+
+
+def average_threshold_weighted(weighted_usd: Array, collateral_usd: Array) -> Array:
+    """Threshold-weighted collateral where the protocol keeps the account's average threshold in whole basis points.
+
+    floor(sum(value * threshold_bps) / sum(value)) * sum(value) / 1e4. Source: Aave v3 GenericLogic,
+    calculateUserAccountData (integer division of avgLiquidationThreshold). Up to one basis point below the exact sum,
+    which decides whether an account of several collaterals close to 1 can be liquidated.
+    """
+    average_bps = np.divide(
+        weighted_usd * 1e4, collateral_usd, out=np.zeros_like(weighted_usd), where=collateral_usd > 0
+    )
+    # A single threshold must come back whole: float sums miss it by some 1e-12.
+    floored: Array = np.floor(average_bps + 1e-7) * 1e-4 * collateral_usd
+    return floored
 
 
 def loop_leverage(loan_to_value: float, loops: int) -> float:
@@ -81,7 +100,8 @@ def fall_to_liquidation(health_factor_: "Array | float") -> Array:
     1 where there is no debt (nothing short of worthless collateral matters) and -inf at HF 0.
     """
     factor = np.asarray(health_factor_, float)
-    return 1 - np.divide(1.0, factor, out=np.full(factor.shape, np.inf), where=factor > 0)
+    fall: Array = 1 - np.divide(1.0, factor, out=np.full(factor.shape, np.inf), where=factor > 0)
+    return fall
 
 
 def net_yield(leverage_: float, supply_yield: float, borrow_rate: float) -> float:
@@ -122,6 +142,9 @@ def account_health(snapshot: Snapshot) -> pd.DataFrame:
     supplied, debt = total(np.where(is_debt, 0, value)), total(np.where(is_debt, value, 0))
     collateral = total(np.where(~is_debt & (weight > 0), value, 0))
     weighted = total(np.where(is_debt, 0, value * weight))
+    rule = snapshot.accounts["venue_id"].map(snapshot.venues.set_index("venue_id")["health_rule"])
+    averaged = (rule == "average_threshold_bps").to_numpy()
+    weighted = np.where(averaged, average_threshold_weighted(weighted, collateral), weighted)
     return pd.DataFrame(
         {
             "supplied_usd": supplied,

@@ -106,6 +106,7 @@ class VenueReading:
     address: str
     revision: int
     liquidation_rule: str
+    health_rule: str = "linear"
     liquidation_parameters: dict[str, Any] = field(default_factory=dict)
     health_factor_scale: int = WAD
     no_debt_raw: int = 2**256 - 1

@@ -196,6 +196,7 @@ def _venue_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]) -
         "chain": reading.chain,
         "address": venue.address,
         "revision": venue.revision,
+        "health_rule": venue.health_rule,
         "liquidation_rule": venue.liquidation_rule,
         "liquidation_parameters": json.dumps(venue.liquidation_parameters, sort_keys=True),
         "supply_usd": total("supply_raw"),

@@ -1,0 +1,245 @@
+"""Systemic leverage clusters: which assets bring each other down by liquidation, and how small a fall sets it off.
+
+There is no standard definition of such a cluster; this one is ours. Around a state (prices after a shock), the gain
+K[a, b] is the relative fall of b's market price per unit relative fall of a's, through the accounts whose health factor
+crosses 1 in the next band of a's fall, what is seized from them, and price impact. A cluster is a strongly connected
+component of K above a threshold. Its branching ratio is the Perron root of its block of K: at 1 or more, a fall
+sustains itself. Its critical shock is the smallest joint fall of its assets that takes the branching ratio to 1 or bad
+debt past a bound.
+
+The gain has the form of the propagation matrix of Greenwood, Landier & Thesmar (2015), with liquidation at HF = 1 in
+place of leverage targeting.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+
+from defi_leverage.contagion.book import Book, Floats, Ints, compile_book
+from defi_leverage.contagion.engine import (
+    account_health_factors,
+    feed_prices,
+    liquidate,
+    market_prices,
+    net_sales,
+    run_contagion,
+)
+from defi_leverage.contagion.result import ContagionResult
+from defi_leverage.contagion.scenario import Scenario
+from defi_leverage.snapshot import Snapshot
+
+__all__ = ["CLUSTER_COLUMNS", "branching_ratio", "find_clusters", "gain_matrix"]
+
+CLUSTER_COLUMNS = (
+    "rank",
+    "cluster",
+    "assets",
+    "venues",
+    "critical_shock",
+    "critical_by",
+    "branching_ratio",
+    "peak_branching_ratio",
+    "peak_at",
+    "amplification",
+    "forced_sales_usd",
+    "bad_debt_usd",
+    "accounts",
+    "hhi",
+    "top10_share",
+    "collateral_usd",
+    "debt_usd",
+)
+
+Progress = Callable[[int, int], None]
+
+
+def gain_matrix(
+    snapshot: Snapshot, shocks: dict[str, float] | None = None, band: float = 0.01, book: Book | None = None
+) -> pd.DataFrame:
+    """Gain K (rows: the asset that falls, columns: the asset that follows) at the prices after `shocks`.
+
+    `shocks`: asset_id -> relative change of market price; `band`: the further fall, a fraction, in which accounts are
+    liquidated once. K has no unit. Accounts already below 1 in the state do not count.
+    """
+    book = book or compile_book(snapshot)
+    shock = np.zeros(len(book.price))
+    for asset_id, change in (shocks or {}).items():
+        shock[np.flatnonzero(book.asset_ids == asset_id)] = change
+    gains = _gains(book, shock, np.arange(len(book.price)), band)
+    index = pd.Index(book.asset_ids, name="asset_id")
+    return pd.DataFrame(gains, index=index, columns=index)
+
+
+def _gains(book: Book, shock: Floats, rows: Ints, band: float) -> Floats:
+    """Rows of the gain matrix at the state after `shock` (relative change by asset)."""
+    no_sales = np.zeros(len(book.price))
+    state_price = market_prices(book, shock, no_sales)
+    state_feed = feed_prices(book, state_price)
+    healthy = account_health_factors(book, book.amount, state_feed) >= 1
+    gains = np.zeros((len(book.price), len(book.price)))
+    for asset in rows:
+        further = shock.copy()
+        further[asset] = (1 + shock[asset]) * (1 - band) - 1
+        price = market_prices(book, further, no_sales)
+        feed = feed_prices(book, price)
+        if np.array_equal(feed, state_feed):
+            continue  # no oracle follows this asset's market price
+        factors = account_health_factors(book, book.amount, feed)
+        crossing = np.flatnonzero(healthy & (factors < 1))
+        if crossing.size:
+            sales = net_sales(book, liquidate(book, book.amount.copy(), feed, factors, crossing))
+            gains[asset] = (1 - market_prices(book, further, sales) / price) / band
+    return np.nan_to_num(gains, neginf=-1 / band)  # purchases that empty a pool: as far as a price may rise
+
+
+def branching_ratio(gain: Floats) -> float:
+    """Perron root (spectral radius) of a gain matrix or a block of one; negative gains (prices that rise) count as 0."""
+    if not gain.size:
+        return 0.0
+    return float(np.abs(np.linalg.eigvals(np.maximum(gain, 0.0))).max())
+
+
+def find_clusters(
+    snapshot: Snapshot,
+    *,
+    threshold: float = 0.01,
+    band: float = 0.01,
+    largest_fall: float = 0.6,
+    reference_fall: float = 0.3,
+    bad_debt_share: float = 0.01,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Systemic leverage clusters, ranked by critical shock (smallest first), then by forced sales.
+
+    `threshold`: gains below it do not tie assets together; `band`: width of the finite difference, and step of the
+    search; `largest_fall`: how deep states are searched; `bad_debt_share`: the bound on bad debt, as a share of all
+    debt, whose passing is critical too. Gains are taken at every band of every asset's own fall, and their largest
+    values decide which assets belong together.
+
+    One row a cluster (CLUSTER_COLUMNS): `critical_shock` a fall as a positive fraction, nan if none up to
+    `largest_fall`; `critical_by` 'branching ratio' or 'bad debt'; `branching_ratio` at today's prices;
+    `peak_branching_ratio` and the fall `peak_at` which it occurs; amplification, forced sales (USD of seized
+    collateral), bad debt (USD), accounts liquidated, and the concentration of forced sales over accounts (HHI, share of
+    the ten largest) after a joint fall of `reference_fall`; collateral and debt (USD) of the accounts liquidated there.
+    """
+    book = compile_book(snapshot)
+    falls = np.arange(0.0, largest_fall + band / 2, band)
+    assets = _falling_assets(book)
+    steps, done = len(assets) * len(falls), 0
+    largest = np.zeros((len(book.price), len(book.price)))
+    for asset in assets:
+        for fall in falls:
+            shock = np.zeros(len(book.price))
+            shock[asset] = -fall
+            largest[asset] = np.maximum(largest[asset], _gains(book, shock, np.array([asset]), band)[asset])
+            done += 1
+            if progress is not None:
+                progress(done, steps)
+    tied = nx.DiGraph([(int(a), int(b)) for a, b in np.argwhere(largest >= threshold)])
+    rows = []
+    for component in nx.strongly_connected_components(tied):
+        members = np.array(sorted(component), np.int64)
+        if len(members) > 1 or largest[members[0], members[0]] >= threshold:
+            limits = {"band": band, "reference_fall": reference_fall, "bad_debt_share": bad_debt_share}
+            rows.append(_describe(snapshot, book, members, falls=falls, **limits))
+    table = pd.DataFrame(rows, columns=[name for name in CLUSTER_COLUMNS if name != "rank"])
+    table = table.sort_values(
+        ["critical_shock", "forced_sales_usd", "cluster"], ascending=[True, False, True], ignore_index=True
+    )
+    table.insert(0, "rank", np.arange(1, len(table) + 1))
+    return table
+
+
+def _falling_assets(book: Book) -> Ints:
+    """Assets whose fall can lower some health factor: a market feed follows them, or what is derived from them."""
+    follows = np.zeros(len(book.price), bool)
+    follows[book.feed_asset[book.feed_kind == "market"]] = True
+    for claim in reversed(book.claims):
+        if follows[claim.asset]:
+            follows[[base for base, _ in claim.underlying]] = True
+    return np.flatnonzero(follows)
+
+
+def _describe(
+    snapshot: Snapshot,
+    book: Book,
+    members: Ints,
+    *,
+    falls: Floats,
+    band: float,
+    reference_fall: float,
+    bad_debt_share: float,
+) -> dict[str, Any]:
+    debt_legs = book.is_debt
+    all_debt = float((book.amount * book.feed_price[book.leg_feed])[debt_legs].sum())
+
+    def ratio_at(fall: float) -> float:
+        shock = np.zeros(len(book.price))
+        shock[members] = -fall
+        return branching_ratio(_gains(book, shock, members, band)[np.ix_(members, members)])
+
+    def cascade(fall: float) -> ContagionResult:
+        shocks = {str(book.asset_ids[asset]): -fall for asset in members}
+        return run_contagion(snapshot, Scenario("cluster", shocks), book)
+
+    def cause(fall: float) -> str:
+        if ratio_at(fall) >= 1:
+            return "branching ratio"
+        return "bad debt" if cascade(fall).summary()["bad_debt_usd"] > bad_debt_share * all_debt else ""
+
+    ratios = np.array([ratio_at(fall) for fall in falls])
+    peak = int(ratios.argmax())
+    critical, critical_by = _first_fall(cause, falls)
+    result = cascade(reference_fall)
+    forced = result.liquidations
+    venues = sorted(set(forced["venue_id"]))
+    by_account = forced.groupby("account_id")["seized_usd"].sum().to_numpy(float) if len(forced) else np.zeros(0)
+    share = np.sort(by_account / by_account.sum())[::-1] if by_account.sum() > 0 else np.zeros(0)
+    touched = np.isin(book.account_ids, forced["account_id"].unique())[book.leg_account]
+    value = book.amount * book.feed_price[book.leg_feed]
+    in_size_order = members[np.argsort(-_supplied_usd(book)[members], kind="stable")]
+    names = dict(zip(snapshot.venues["venue_id"], snapshot.venues["name"], strict=True))
+    symbols = [str(book.symbols[asset]) for asset in in_size_order]
+    venue_names = [names[venue] or venue for venue in venues]
+    return {
+        "cluster": f"{' + '.join(symbols)} on {', '.join(venue_names) or 'no venue'}",
+        "assets": ", ".join(str(book.asset_ids[asset]) for asset in in_size_order),
+        "venues": ", ".join(venues),
+        "critical_shock": critical,
+        "critical_by": critical_by,
+        "branching_ratio": float(ratios[0]),
+        "peak_branching_ratio": float(ratios[peak]),
+        "peak_at": float(falls[peak]),
+        "amplification": result.amplification,
+        "forced_sales_usd": float(forced["seized_usd"].sum()),
+        "bad_debt_usd": float(result.summary()["bad_debt_usd"]),
+        "accounts": int(by_account.size),
+        "hhi": float((share**2).sum()),
+        "top10_share": float(share[:10].sum()),
+        "collateral_usd": float(value[touched & ~debt_legs & (book.weight > 0)].sum()),
+        "debt_usd": float(value[touched & debt_legs].sum()),
+    }
+
+
+def _supplied_usd(book: Book) -> Floats:
+    legs = ~book.is_debt
+    value = (book.amount * book.feed_price[book.leg_feed])[legs]
+    return np.bincount(book.leg_asset[legs], weights=value, minlength=len(book.price)).astype(np.float64)
+
+
+def _first_fall(cause: Callable[[float], str], falls: Floats, tolerance: float = 1e-4) -> tuple[float, str]:
+    """The smallest fall with a cause: the first of `falls` that has one, bracketed with its predecessor, bisected."""
+    for number, fall in enumerate(falls):
+        if found := cause(float(fall)):
+            low, high = float(falls[max(number - 1, 0)]), float(fall)
+            while high - low > tolerance:
+                middle = (low + high) / 2
+                if middle_found := cause(middle):
+                    high, found = middle, middle_found
+                else:
+                    low = middle
+            return high, found
+    return float("nan"), ""

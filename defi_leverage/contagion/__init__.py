@@ -1,0 +1,1 @@
+"""Contagion: compiled books, liquidation rules, price impact, scenarios and the round engine."""

@@ -1,0 +1,233 @@
+"""A snapshot compiled to arrays: what the round engine works on.
+
+Legs are in one canonical order (account, collateral before debt, asset, feed), so the order of a table's rows never
+matters, and ties between legs of equal value fall to the lowest asset_id.
+"""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from defi_leverage.contagion.impact import IMPACT_MODELS
+from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
+from defi_leverage.errors import ScenarioError
+from defi_leverage.snapshot import Snapshot
+
+__all__ = ["Book", "Claim", "Market", "compile_book"]
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A derived asset: its backing (asset index, units), what that is worth in USD at the snapshot's prices, and the
+    venue that issues it (-1: none).
+    """
+
+    asset: int
+    underlying: tuple[tuple[int, float], ...]
+    backing_value: float
+    venue: int = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Market:
+    """Depth of one asset: the factor on its price after cumulative net sales, given a depth multiplier."""
+
+    asset: int
+    factor: Callable[[float, float], float]
+
+
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Immutable arrays of a snapshot. Accounts, assets, feeds and venues are sorted by identifier.
+
+    Per leg: leg_account, leg_asset, leg_feed (indices), is_debt, amount (whole tokens), weight, bonus, fee (fractions).
+    Per feed: feed_price (USD), feed_asset, feed_base (index or -1), feed_kind. Per asset: price (USD). `claims` in the
+    order in which they can be valued; `sales_route[a, b]`: tokens of b that the market sees sold for one token of a.
+    """
+
+    account_ids: NDArray[np.object_]
+    asset_ids: NDArray[np.object_]
+    symbols: NDArray[np.object_]
+    feed_ids: NDArray[np.object_]
+    venue_ids: NDArray[np.object_]
+    account_venue: Ints
+    averages_threshold: Bools
+    leg_account: Ints
+    leg_asset: Ints
+    leg_feed: Ints
+    is_debt: Bools
+    amount: Floats
+    weight: Floats
+    bonus: Floats
+    fee: Floats
+    feed_price: Floats
+    feed_asset: Ints
+    feed_base: Ints
+    feed_kind: NDArray[np.object_]
+    price: Floats
+    claims: tuple[Claim, ...]
+    markets: tuple[Market, ...]
+    sales_route: Floats
+    rules: tuple[Callable[..., Floats], ...]
+
+    @property
+    def missing_depth(self) -> Bools:
+        """Per asset: whether selling it moves no price at all, for want of market depth."""
+        has_market = np.zeros(len(self.price), bool)
+        has_market[[market.asset for market in self.markets]] = True
+        reached: Bools = ((self.sales_route != 0) & has_market).any(axis=1)
+        return ~reached
+
+
+def compile_book(snapshot: Snapshot) -> Book:
+    """Compile a snapshot. Raises ScenarioError for an unknown rule or model, or a cycle in backing or in quotes."""
+    assets = snapshot.assets.sort_values("asset_id", ignore_index=True)
+    feeds = snapshot.feeds.sort_values("feed_id", ignore_index=True)
+    venues = snapshot.venues.sort_values("venue_id", ignore_index=True)
+    accounts = snapshot.accounts.sort_values("account_id", ignore_index=True)
+    asset_index, feed_index = pd.Index(assets["asset_id"]), pd.Index(feeds["feed_id"])
+    venue_index, account_index = pd.Index(venues["venue_id"]), pd.Index(accounts["account_id"])
+    legs = snapshot.legs
+    leg_account = account_index.get_indexer(legs["account_id"])
+    leg_asset = asset_index.get_indexer(legs["asset_id"])
+    leg_feed = feed_index.get_indexer(legs["feed_id"])
+    is_debt = (legs["side"] == "debt").to_numpy()
+    order = np.lexsort((leg_feed, leg_asset, is_debt, leg_account))
+    account_venue = venue_index.get_indexer(accounts["venue_id"])
+    price = assets["price_usd"].to_numpy(float)
+    claims = _compile_claims(snapshot, asset_index, venue_index, price)
+    return Book(
+        account_ids=accounts["account_id"].to_numpy(object),
+        asset_ids=assets["asset_id"].to_numpy(object),
+        symbols=assets["symbol"].to_numpy(object),
+        feed_ids=feeds["feed_id"].to_numpy(object),
+        venue_ids=venues["venue_id"].to_numpy(object),
+        account_venue=account_venue.astype(np.int64),
+        averages_threshold=(venues["health_rule"] == "average_threshold_bps").to_numpy(bool)[account_venue],
+        leg_account=leg_account[order].astype(np.int64),
+        leg_asset=leg_asset[order].astype(np.int64),
+        leg_feed=leg_feed[order].astype(np.int64),
+        is_debt=is_debt[order],
+        amount=legs["amount"].to_numpy(float)[order],
+        weight=legs["weight"].to_numpy(float)[order],
+        bonus=legs["liquidation_bonus"].to_numpy(float)[order],
+        fee=legs["protocol_fee"].to_numpy(float)[order],
+        feed_price=feeds["price_usd"].to_numpy(float),
+        feed_asset=asset_index.get_indexer(feeds["asset_id"]).astype(np.int64),
+        feed_base=feed_index.get_indexer(feeds["base_feed_id"]).astype(np.int64),
+        feed_kind=feeds["kind"].to_numpy(object),
+        price=price,
+        claims=claims,
+        markets=_compile_markets(snapshot, asset_index),
+        sales_route=_compile_routes(snapshot, asset_index, price, claims),
+        rules=tuple(_compile_rule(row) for row in venues.to_dict("records")),
+    )
+
+
+def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Floats]:
+    name, parameters = venue["liquidation_rule"], json.loads(venue["liquidation_parameters"])
+    if name not in LIQUIDATION_RULES:
+        known = ", ".join(LIQUIDATION_RULES)
+        raise ScenarioError(f"venue {venue['venue_id']}: unknown liquidation_rule {name!r}; this version knows {known}")
+    return partial(LIQUIDATION_RULES[name], **parameters)
+
+
+def _order_of(needs: dict[int, set[int]], symbols: pd.Series, what: str) -> list[int]:
+    try:
+        return list(TopologicalSorter(needs).static_order())
+    except CycleError as error:
+        cycle = " -> ".join(str(symbols[asset]) for asset in error.args[1])
+        raise ScenarioError(f"{what} runs in a circle: {cycle}; remove one of these rows") from None
+
+
+def _compile_claims(snapshot: Snapshot, assets: pd.Index, venues: pd.Index, price: Floats) -> tuple[Claim, ...]:
+    """Derived assets in the order in which they can be valued, each with the value of its backing."""
+    backing = snapshot.backing
+    rows: dict[int, list[tuple[int, float]]] = {}
+    venue_of: dict[int, int] = {}
+    derived = assets.get_indexer(pd.Index(backing["asset_id"]))
+    underlying = assets.get_indexer(pd.Index(backing["underlying_id"]))
+    issuers = venues.get_indexer(pd.Index(backing["venue_id"]))
+    for asset, base, units, issuer in zip(derived, underlying, backing["units"], issuers, strict=True):
+        rows.setdefault(int(asset), []).append((int(base), float(units)))
+        venue_of[int(asset)] = int(issuer)
+    symbols = snapshot.assets.set_index("asset_id")["symbol"].reindex(assets).reset_index(drop=True)
+    order = _order_of({asset: {base for base, _ in parts} for asset, parts in rows.items()}, symbols, "backing")
+    return tuple(
+        Claim(
+            asset,
+            tuple(sorted(rows[asset])),
+            float(sum(units * price[base] for base, units in sorted(rows[asset]))),
+            venue_of[asset],
+        )
+        for asset in order
+        if asset in rows
+    )
+
+
+def _compile_markets(snapshot: Snapshot, assets: pd.Index) -> tuple[Market, ...]:
+    markets = []
+    position = {asset_id: index for index, asset_id in enumerate(assets)}
+    for row in snapshot.depth.to_dict("records"):
+        where = f"depth of {row['asset_id']}"
+        if row["model"] not in IMPACT_MODELS:
+            raise ScenarioError(f"{where}: unknown model {row['model']!r}; use one of {', '.join(IMPACT_MODELS)}")
+        model = IMPACT_MODELS[row["model"]]
+        parameters = json.loads(row["parameters"])
+        if set(parameters) != {model.parameter}:
+            raise ScenarioError(
+                f"{where}: {row['model']} takes the parameter {model.parameter!r}, not {sorted(parameters)}"
+            )
+        scale = parameters[model.parameter]
+        if not isinstance(scale, (int, float)) or not 0 < scale < float("inf"):
+            raise ScenarioError(f"{where}: {model.parameter} {scale!r} must be positive and finite")
+        markets.append(Market(position[row["asset_id"]], partial(_factor, function=model.function, scale=float(scale))))
+    return tuple(markets)
+
+
+def _factor(
+    net_sales: float, depth_multiplier: float, function: Callable[[float, float], float], scale: float
+) -> float:
+    return function(net_sales, scale * depth_multiplier)
+
+
+def _compile_routes(snapshot: Snapshot, assets: pd.Index, price: Floats, claims: tuple[Claim, ...]) -> Floats:
+    """Tokens of b that reach b's market for each token of a sold, at the snapshot's prices.
+
+    A sale for a quote asset pays out in it, and that is sold on: wstETH sold for WETH to repay WETH leaves the ETH
+    market alone. An asset without a market of its own that can be redeemed at once (wrapped, deposited) is sold as what
+    it is a claim on.
+    """
+    position = {asset_id: index for index, asset_id in enumerate(assets)}
+    position = {asset_id: index for index, asset_id in enumerate(assets)}
+    quotes = {row["asset_id"]: row["quote"] for row in snapshot.depth.to_dict("records")}
+    redeemable = set(snapshot.backing.loc[snapshot.backing["kind"].isin(["wraps", "deposited"]), "asset_id"])
+    passes_to: dict[int, tuple[tuple[int, float], ...]] = {}
+    for asset_id, quote in quotes.items():
+        if quote == "USD":
+            continue
+        if quote not in position:
+            raise ScenarioError(f"depth of {asset_id}: quote {quote!r} is no asset here; use an asset_id or USD")
+        asset, base = position[asset_id], position[quote]
+        passes_to[asset] = ((base, float(price[asset] / price[base])),)
+    for claim in claims:
+        if assets[claim.asset] in redeemable and assets[claim.asset] not in quotes:
+            passes_to[claim.asset] = claim.underlying
+    symbols = snapshot.assets.set_index("asset_id")["symbol"].reindex(assets).reset_index(drop=True)
+    needs = {asset: {base for base, _ in parts} for asset, parts in passes_to.items()}
+    route = np.eye(len(assets))
+    for asset in _order_of(needs, symbols, "the quotes of depth"):
+        for base, units in passes_to.get(asset, ()):
+            route[asset] += units * route[base]
+    return route

@@ -1,0 +1,210 @@
+"""What a contagion run found: tables by round, by account, by venue and asset, and a summary of plain numbers."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from defi_leverage.contagion.book import Book, Floats
+from defi_leverage.contagion.scenario import Scenario
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from defi_leverage.contagion.engine import Liquidations
+
+__all__ = ["ContagionResult"]
+
+
+@dataclass(frozen=True, eq=False)
+class ContagionResult:
+    """The end of one run, with its way there.
+
+    `price_path`: market prices, rounds x assets: row 0 before the shock, row r in force in round r, the last row final.
+    `exhausted`: symbols of which liquidators would have to buy more than the pool holds, which stopped the run.
+    `amount`: tokens a leg of `book` at the end. `net_sales`: tokens by asset that reached the market.
+    """
+
+    scenario: Scenario
+    converged: bool
+    exhausted: tuple[str, ...]
+    book: Book
+    price_path: Floats
+    final_feed_price: Floats
+    amount: Floats
+    net_sales: Floats
+    health_before: Floats
+    health_after: Floats
+    bad_before: pd.DataFrame
+    rounds_recorded: "tuple[tuple[Liquidations, pd.DataFrame, Floats], ...]"
+
+    @property
+    def prices(self) -> pd.DataFrame:
+        """Market prices in USD: a row a round (0: before the shock, the last: final), a column an asset_id."""
+        index = pd.RangeIndex(len(self.price_path), name="round")
+        return pd.DataFrame(self.price_path, index=index, columns=pd.Index(self.book.asset_ids, name="asset_id"))
+
+    @property
+    def liquidations(self) -> pd.DataFrame:
+        """One row a liquidation: round, account, legs, tokens and USD (at the feed prices of its round)."""
+        book = self.book
+        frames = [
+            pd.DataFrame(
+                {
+                    "round": number,
+                    "account_id": book.account_ids[done.account],
+                    "venue_id": book.venue_ids[book.account_venue[done.account]],
+                    "health_factor": done.health_factor,
+                    "debt_asset_id": book.asset_ids[book.leg_asset[done.debt_leg]],
+                    "collateral_asset_id": book.asset_ids[book.leg_asset[done.collateral_leg]],
+                    "repaid": done.repaid,
+                    "seized": done.seized,
+                    "protocol_fee": done.fee,
+                    "repaid_usd": done.repaid_usd,
+                    "seized_usd": done.seized_usd,
+                    "protocol_fee_usd": done.seized_usd * np.divide(done.fee, done.seized),
+                }
+            )
+            for number, (done, _, _) in enumerate(self.rounds_recorded, start=1)
+        ]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(_LIQUIDATION_COLUMNS))
+
+    @property
+    def bad_debt(self) -> pd.DataFrame:
+        """One row a debt that was left without collateral: round, account, venue, asset, tokens, USD at feed prices."""
+        book = self.book
+        frames = [
+            pd.DataFrame(
+                {
+                    "round": number,
+                    "account_id": book.account_ids[bad["account"]],
+                    "venue_id": book.venue_ids[book.account_venue[bad["account"]]],
+                    "asset_id": book.asset_ids[book.leg_asset[bad["leg"]]],
+                    "amount": bad["amount"].to_numpy(),
+                    "usd": bad["usd"].to_numpy(),
+                }
+            )
+            for number, (_, bad, _) in enumerate(self.rounds_recorded, start=1)
+            if len(bad)
+        ]
+        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=list(_BAD_DEBT_COLUMNS))
+
+    @property
+    def rounds(self) -> pd.DataFrame:
+        """One row a round: accounts liquidated, USD repaid, seized, kept by protocols as fee, and left as bad debt."""
+        return pd.DataFrame(
+            [
+                {
+                    "round": number,
+                    "accounts": int(done.account.size),
+                    "repaid_usd": float(done.repaid_usd.sum()),
+                    "seized_usd": float(done.seized_usd.sum()),
+                    "protocol_fee_usd": float((done.seized_usd * np.divide(done.fee, done.seized)).sum()),
+                    "bad_debt_usd": float(bad["usd"].sum()),
+                }
+                for number, (done, bad, _) in enumerate(self.rounds_recorded, start=1)
+            ],
+            columns=["round", "accounts", "repaid_usd", "seized_usd", "protocol_fee_usd", "bad_debt_usd"],
+        )
+
+    @property
+    def legs(self) -> pd.DataFrame:
+        """Every leg before and after: account_id, side, asset_id, feed_id, amount_before, amount_after (tokens)."""
+        book = self.book
+        return pd.DataFrame(
+            {
+                "account_id": book.account_ids[book.leg_account],
+                "side": np.where(book.is_debt, "debt", "collateral"),
+                "asset_id": book.asset_ids[book.leg_asset],
+                "feed_id": book.feed_ids[book.leg_feed],
+                "amount_before": book.amount,
+                "amount_after": self.amount,
+            }
+        )
+
+    @property
+    def accounts(self) -> pd.DataFrame:
+        """Health factor of every account before the shock and at the end, by account_id; inf without debt."""
+        return pd.DataFrame(
+            {"health_factor_before": self.health_before, "health_factor_after": self.health_after},
+            index=pd.Index(self.book.account_ids, name="account_id"),
+        )
+
+    @property
+    def amplification(self) -> float:
+        """Fall in the value of all collateral over the fall that the shock alone causes, at market prices.
+
+        For one shocked asset: its final fall over its shock. nan where the shock lowers nothing.
+        """
+        book = self.book
+        supplied = np.bincount(
+            book.leg_asset[~book.is_debt], weights=book.amount[~book.is_debt], minlength=len(book.price)
+        )
+        base, shocked, final = (
+            float(supplied @ row) for row in (self.price_path[0], self.price_path[1], self.price_path[-1])
+        )
+        return (base - final) / (base - shocked) if base - shocked > 1e-12 * base else float("nan")
+
+    @property
+    def missing_depth(self) -> list[str]:
+        """Symbols of assets that were sold or bought without any market depth: their prices could not react."""
+        book, traded = self.book, np.zeros(len(self.book.price), bool)
+        for done, _, _ in self.rounds_recorded:
+            if self.scenario.sell_collateral:
+                traded[book.leg_asset[done.collateral_leg]] = True
+            if self.scenario.buy_debt:
+                traded[book.leg_asset[done.debt_leg]] = True
+        return sorted(set(book.symbols[traded & book.missing_depth]))
+
+    def summary(self) -> dict[str, Any]:
+        """Plain numbers for a report; USD at the feed prices of each round, prices at the market."""
+        book, rounds = self.book, self.rounds
+        liquidated: NDArray[np.int64] = np.unique(
+            np.concatenate([done.account for done, _, _ in self.rounds_recorded] or [np.zeros(0, np.int64)])
+        )
+        moved = np.flatnonzero((self.price_path != self.price_path[0]).any(axis=0))
+        already_bad = self.bad_before
+        bad_price = book.feed_price[book.leg_feed[already_bad["leg"].to_numpy(np.int64)]]
+        return {
+            "scenario": self.scenario.name,
+            "converged": self.converged,
+            "exhausted": list(self.exhausted),
+            "rounds": len(rounds),
+            "accounts_liquidated": int(liquidated.size),
+            "repaid_usd": float(rounds["repaid_usd"].sum()),
+            "seized_usd": float(rounds["seized_usd"].sum()),
+            "protocol_fee_usd": float(rounds["protocol_fee_usd"].sum()),
+            "bad_debt_usd": float(rounds["bad_debt_usd"].sum()),
+            "amplification": self.amplification,
+            "liquidatable_before": int((self.health_before < 1).sum()),
+            "bad_debt_before_usd": float((already_bad["amount"].to_numpy() * bad_price).sum()),
+            "prices": [
+                {
+                    "asset_id": str(book.asset_ids[asset]),
+                    "symbol": str(book.symbols[asset]),
+                    "before_usd": float(self.price_path[0, asset]),
+                    "shocked_usd": float(self.price_path[1, asset]),
+                    "final_usd": float(self.price_path[-1, asset]),
+                }
+                for asset in moved
+            ],
+            "missing_depth": self.missing_depth,
+        }
+
+
+_LIQUIDATION_COLUMNS = (
+    "round",
+    "account_id",
+    "venue_id",
+    "health_factor",
+    "debt_asset_id",
+    "collateral_asset_id",
+    "repaid",
+    "seized",
+    "protocol_fee",
+    "repaid_usd",
+    "seized_usd",
+    "protocol_fee_usd",
+)
+_BAD_DEBT_COLUMNS = ("round", "account_id", "venue_id", "asset_id", "amount", "usd")

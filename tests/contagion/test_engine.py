@@ -1,0 +1,1 @@
+"""The round engine: cascades solved by hand and published ones, and what must hold for any book."""
