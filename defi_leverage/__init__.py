@@ -1,3 +1,77 @@
-"""On-chain leverage-loop and contagion analyzer."""
+"""On-chain leverage-loop and contagion analyzer: the names a notebook uses.
+
+    import defi_leverage as dl
+
+    snapshot = dl.load_snapshot("sample")
+    loops = dl.find_loops(snapshot)
+    result = dl.run_contagion(snapshot, dl.Scenario("ETH -30 %", {"WETH": -0.3}))
+    clusters = dl.find_clusters(snapshot)
+    dl.export_graph(dl.build_graph(snapshot), "graph.graphml", "graphml")
+
+Names load on first use, so that importing the package costs nothing until something is asked of it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from defi_leverage.clusters import find_clusters, gain_matrix
+    from defi_leverage.contagion.engine import run_contagion
+    from defi_leverage.contagion.scenario import Scenario
+    from defi_leverage.export import export_graph
+    from defi_leverage.graph import build_graph
+    from defi_leverage.health import account_health
+    from defi_leverage.loops import find_loops, loop_accounts
+    from defi_leverage.positions import import_positions
+    from defi_leverage.snapshot import Snapshot
+    from defi_leverage.store import load_snapshot, save_snapshot
+    from defi_leverage.synthetic import synthetic_book
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "Scenario": "contagion.scenario",
+    "Snapshot": "snapshot",
+    "account_health": "health",
+    "build_graph": "graph",
+    "export_graph": "export",
+    "find_clusters": "clusters",
+    "find_loops": "loops",
+    "gain_matrix": "clusters",
+    "import_positions": "positions",
+    "load_snapshot": "store",
+    "loop_accounts": "loops",
+    "run_contagion": "contagion.engine",
+    "save_snapshot": "store",
+    "synthetic_book": "synthetic",
+}
+
+__all__ = [
+    "Scenario",
+    "Snapshot",
+    "__version__",
+    "account_health",
+    "build_graph",
+    "export_graph",
+    "find_clusters",
+    "find_loops",
+    "gain_matrix",
+    "import_positions",
+    "load_snapshot",
+    "loop_accounts",
+    "run_contagion",
+    "save_snapshot",
+    "synthetic_book",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -96,7 +96,7 @@ def _gains(book: Book, shock: Floats, rows: Ints, band: float) -> Floats:
 
 
 def branching_ratio(gain: Floats) -> float:
-    """Perron root (spectral radius) of a gain matrix or a block of one; negative gains (prices that rise) count as 0."""
+    """Perron root (spectral radius) of a gain matrix or a block of one; prices that rise count as no gain."""
     if not gain.size:
         return 0.0
     return float(np.abs(np.linalg.eigvals(np.maximum(gain, 0.0))).max())

@@ -1,0 +1,136 @@
+"""Small snapshots for tests: tables written in one line a position."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from hypothesis import strategies as st
+
+from defi_leverage.snapshot import Snapshot
+
+Position = tuple[Mapping[str, float], Mapping[str, float]]  # collateral and debt: symbol -> whole tokens
+
+
+def make_snapshot(
+    prices: Mapping[str, float],
+    positions: Sequence[Position],
+    *,
+    weights: Mapping[str, float] | None = None,
+    bonus: float = 0.05,
+    fee: float = 0.0,
+    depth: Mapping[str, float] | None = None,
+    model: str = "exponential",
+    quotes: Mapping[str, str] | None = None,
+    backing: Mapping[str, tuple[str, float]] | None = None,
+    ratio_feeds: bool = False,
+    rule: str = "full",
+    parameters: Mapping[str, Any] | None = None,
+    venue_of: Sequence[str] | None = None,
+) -> Snapshot:
+    """Assets with one feed each; accounts a0, a1, ...; weights default to 0.8. Backed assets may have ratio feeds."""
+    weights = weights or {}
+    backing = backing or {}
+    venue_names = list(venue_of) if venue_of is not None else ["v"] * len(positions)
+    feeds = [
+        {
+            "feed_id": symbol,
+            "asset_id": symbol,
+            "price_usd": price,
+            "kind": "ratio" if ratio_feeds and symbol in backing else "market",
+            "base_feed_id": backing[symbol][0] if ratio_feeds and symbol in backing else "",
+            "ratio": price / prices[backing[symbol][0]] if ratio_feeds and symbol in backing else 1.0,
+        }
+        for symbol, price in prices.items()
+    ]
+    legs = [
+        {
+            "account_id": f"a{number}",
+            "side": side,
+            "asset_id": symbol,
+            "amount": amount,
+            "weight": weights.get(symbol, 0.8) if side == "collateral" else 1.0,
+            "liquidation_bonus": bonus if side == "collateral" else 0.0,
+            "protocol_fee": fee if side == "collateral" else 0.0,
+        }
+        for number, (collateral, debt) in enumerate(positions)
+        for side, amounts in (("collateral", collateral), ("debt", debt))
+        for symbol, amount in amounts.items()
+    ]
+    parameter = {"exponential": "depth", "constant_product": "reserve"}[model]
+    tables = {
+        "assets": pd.DataFrame({"asset_id": list(prices), "symbol": list(prices), "price_usd": list(prices.values())}),
+        "feeds": pd.DataFrame(feeds),
+        "venues": pd.DataFrame(
+            [
+                {
+                    "venue_id": venue,
+                    "protocol": "test",
+                    "name": venue,
+                    "liquidation_rule": rule,
+                    "liquidation_parameters": json.dumps(dict(parameters or {})),
+                }
+                for venue in sorted(set(venue_names))
+            ]
+        ),
+        "accounts": pd.DataFrame(
+            {"account_id": [f"a{number}" for number in range(len(positions))], "venue_id": venue_names}
+        ),
+        "legs": pd.DataFrame(legs),
+    }
+    if backing:
+        tables["backing"] = pd.DataFrame(
+            [
+                {"asset_id": symbol, "underlying_id": base, "units": units, "kind": "staked"}
+                for symbol, (base, units) in backing.items()
+            ]
+        )
+    if depth:
+        tables["depth"] = pd.DataFrame(
+            [
+                {
+                    "asset_id": symbol,
+                    "quote": (quotes or {}).get(symbol, "USD"),
+                    "model": model,
+                    "parameters": json.dumps({parameter: scale}),
+                }
+                for symbol, scale in depth.items()
+            ]
+        )
+    return Snapshot.from_tables(tables)
+
+
+def cell(frame: pd.DataFrame, row: object, column: str) -> float:
+    """One number of a table."""
+    return float(frame[column].loc[row])  # type: ignore[call-overload]
+
+
+ASSETS = {"ETH": 2000.0, "BTC": 40000.0, "LST": 2300.0, "USD": 1.0}
+
+
+@st.composite
+def random_books(draw: st.DrawFn, healthy: bool = False) -> Snapshot:
+    """Books of up to eight accounts over four assets, debt in any of them, some without debt, some below 1."""
+    positions: list[Position] = []
+    for _ in range(draw(st.integers(1, 8))):
+        held = draw(st.lists(st.sampled_from(list(ASSETS)), min_size=1, max_size=3, unique=True))
+        owed = draw(st.lists(st.sampled_from(list(ASSETS)), max_size=2, unique=True))
+        collateral = {asset: draw(st.floats(100, 1e6)) / ASSETS[asset] for asset in held}
+        capacity = sum(amount * ASSETS[asset] * 0.8 for asset, amount in collateral.items())
+        uses = draw(st.floats(0.05, 0.99 if healthy else 1.4))
+        debt = {asset: capacity * uses / len(owed) / ASSETS[asset] for asset in owed}
+        positions.append((collateral, debt))
+    rule = draw(st.sampled_from(["full", "aave_v3", "aave_v3_3"]))
+    return make_snapshot(
+        ASSETS,
+        positions,
+        bonus=draw(st.sampled_from([0.0, 0.05, 0.1])),
+        fee=draw(st.sampled_from([0.0, 0.1])),
+        depth={"ETH": draw(st.floats(100, 1e5)), "BTC": draw(st.floats(10, 1e4)), "LST": draw(st.floats(100, 1e5))},
+        model=draw(st.sampled_from(["exponential", "constant_product"])),
+        quotes={"LST": "ETH"} if draw(st.booleans()) else None,
+        backing={"LST": ("ETH", 1.15)},
+        ratio_feeds=draw(st.booleans()),
+        rule=rule,
+        venue_of=[draw(st.sampled_from(["v", "w"])) for _ in positions],
+    )
