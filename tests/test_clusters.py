@@ -90,7 +90,7 @@ def test_a_book_that_nothing_can_move_has_no_cluster() -> None:
 
 
 def test_a_ratio_feed_does_not_carry_its_own_depeg() -> None:
-    positions: list[Position] = [({"LST": 10.0}, {"ETH": 10.5 * (1 - fall)}) for fall in np.linspace(0.001, 0.1, 30)]
+    positions: list[Position] = [({"LST": 10.0}, {"ETH": 10.9 * (1 - fall)}) for fall in np.linspace(0.001, 0.1, 30)]
     arguments = {"prices": {"ETH": 2000.0, "LST": 2300.0}, "positions": positions, "weights": {"LST": 0.95}}
     arguments |= {"depth": {"LST": 300.0}, "backing": {"LST": ("ETH", 1.15)}}
     followed = gain_matrix(make_snapshot(**arguments))  # type: ignore[arg-type]
