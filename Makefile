@@ -26,7 +26,7 @@ format: .venv/dev.stamp
 	$(BIN)/ruff check --fix .
 
 devnet: .venv/dev.stamp ## fetch anvil and the contracts' bytecode from npm and PyPI
-	$(BIN)/python -m tests.devnet.fetch
+	$(BIN)/python tests/devnet/fetch.py
 
 sample: .venv/dev.stamp devnet ## record the embedded sample again: same seed, same bytes
 	$(BIN)/python -m tests.devnet.record_sample

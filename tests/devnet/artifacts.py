@@ -1,0 +1,120 @@
+"""Compiled contracts: npm's Hardhat artifacts, the wheel's Foundry artifacts, and this folder's own Solidity."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eth_abi.abi import encode
+
+from .calldata import abi_types
+
+HERE = Path(__file__).resolve().parent
+AAVE_3_0 = HERE / "node_modules/@aave/core-v3/artifacts/contracts"
+AAVE_3_2 = HERE / "packages/eth_defi/abi/aave_v3"
+CACHE = HERE / "cache"
+SOLC = "solc-0.8.19"
+_MULTICALL_SOURCE = HERE / "packages/multicall/constants.py.txt"
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """Creation code, with the places where addresses of libraries go."""
+
+    name: str
+    abi: list[dict[str, Any]]
+    bytecode: str
+    links: tuple[tuple[str, int], ...]
+    """Name of the library and offset of its address in bytes."""
+
+    def linked(self, libraries: dict[str, str]) -> bytes:
+        """Creation code with the libraries' addresses in place."""
+        code = self.bytecode
+        for library, offset in self.links:
+            address = libraries[library].removeprefix("0x").lower()
+            code = code[: 2 * offset] + address + code[2 * offset + 40 :]
+        return bytes.fromhex(code)
+
+    def constructor_data(self, *arguments: Any) -> bytes:
+        """Encoded arguments of the constructor."""
+        declared = [entry["inputs"] for entry in self.abi if entry["type"] == "constructor"]
+        inputs = declared[0] if declared else []
+        return encode(abi_types(inputs), arguments)
+
+
+class Artifacts:
+    """The artifacts below one folder, by contract name, read when asked for."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise FileNotFoundError(root)
+        files = (path for path in root.rglob("*.json") if not path.name.endswith(".dbg.json"))
+        self._files = {path.stem: path for path in sorted(files, reverse=True)}
+        self._loaded: dict[str, Artifact] = {}
+
+    def __getitem__(self, name: str) -> Artifact:
+        if name not in self._loaded:
+            self._loaded[name] = _artifact(name, json.loads(self._files[name].read_text()))
+        return self._loaded[name]
+
+
+def compile_sources() -> dict[str, Artifact]:
+    """The contracts of ``sol/``, compiled at most once for each state of the sources."""
+    sources = {path.name: {"content": path.read_text()} for path in sorted((HERE / "sol").glob("*.sol"))}
+    settings = {
+        "optimizer": {"enabled": True, "runs": 200},
+        "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.bytecode.linkReferences"]}},
+    }
+    request = json.dumps({"language": "Solidity", "sources": sources, "settings": settings}, sort_keys=True)
+    kept = CACHE / f"solc-{hashlib.sha256(f'{SOLC} {request}'.encode()).hexdigest()[:16]}.json"
+    if not kept.is_file():
+        replace_file(kept, json.dumps(_compile(request)))
+    return {name: _artifact(name, body) for name, body in json.loads(kept.read_text()).items()}
+
+
+def multicall3_runtime() -> str:
+    """Runtime code of the canonical Multicall3, read out of the wheel's source without importing it."""
+    source = _MULTICALL_SOURCE.read_text()
+    start = source.index('"0x', source.index("MULTICALL3_BYTECODE")) + 1
+    return source[start : source.index('"', start)]
+
+
+def replace_file(path: Path, text: str) -> None:
+    """Write a file in one step, so that no reader sees half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.{os.getpid()}")
+    draft.write_text(text)
+    draft.replace(path)
+
+
+def _artifact(name: str, body: dict[str, Any]) -> Artifact:
+    code, references = body["bytecode"], body.get("linkReferences", {})
+    if isinstance(code, dict):  # Foundry and solc nest what Hardhat keeps side by side
+        code, references = code["object"], code.get("linkReferences", {})
+    links = tuple(
+        (library, place["start"])
+        for file in references.values()
+        for library, places in file.items()
+        for place in places
+    )
+    return Artifact(name, body["abi"], code.removeprefix("0x"), links)
+
+
+def _compile(request: str) -> dict[str, Any]:
+    node = shutil.which("node")
+    if node is None:
+        raise FileNotFoundError("node is not on PATH")
+    command = [node, str(HERE / "compile.js"), SOLC]
+    done = subprocess.run(command, input=request, capture_output=True, text=True, check=True)
+    output = json.loads(done.stdout[done.stdout.index("{") :])
+    errors = [error["formattedMessage"] for error in output.get("errors", []) if error["severity"] == "error"]
+    if errors:
+        raise RuntimeError("\n".join(errors))
+    contracts = (found for file in output["contracts"].values() for found in file.items())
+    return {name: {"abi": body["abi"], "bytecode": body["evm"]["bytecode"]} for name, body in contracts}
