@@ -1,157 +1,35 @@
 """The files of `abis/` as call encoders and decoders.
 
-One JSON file a contract family, in the standard ABI form, holding only the functions and events that are used. Types
-made of single 32-byte words (uintN, intN, bool, address, bytesN and structs of them) are coded by hand, ten times faster
-than eth_abi; everything else, and every word that looks wrong, goes through eth_abi, so both agree on what is valid.
+One JSON file a contract family, in the standard ABI form, holding only the functions and events that are used.
 """
 
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import eth_abi
 from eth_abi.exceptions import DecodingError, EncodingError
-from eth_utils import to_checksum_address
-from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic, function_abi_to_4byte_selector
+from eth_utils.abi import event_signature_to_log_topic, function_signature_to_4byte_selector
 
+from defi_leverage.abi_layout import Component, Layout, checksum_address, type_name
 from defi_leverage.errors import ConfigError, DecodeError
 
-__all__ = ["Abi", "Log", "checksum_address", "load_abi"]
-
-Component = Mapping[str, Any]  # one input or output, as the ABI JSON writes it
-
-checksum_address: Callable[[str], str] = functools.lru_cache(maxsize=1 << 18)(to_checksum_address)
+__all__ = ["Abi", "Event", "Function", "Log", "checksum_address", "load_abi"]
 
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One event of the chain's log, as emitted: nothing decoded but the hexadecimal."""
+    """One event as the chain keeps it, not yet decoded."""
 
     address: str  # checksummed
     topics: tuple[str, ...]  # 0x and 64 lower-case digits each
     data: bytes
     block: int
-    index: int  # position in the block
+    index: int  # position among the block's events
     transaction: str
-
-
-@dataclass(frozen=True)
-class Word:
-    """A type that fills exactly one 32-byte word."""
-
-    bits: int
-    finish: Callable[[int], Any] | None  # None: the unsigned integer itself
-    signed: bool = False
-    left: bool = False  # bytesN sits at the left end of its word
-
-    def read(self, value: int) -> Any:
-        """The word's value, or ValueError where a bit outside the type is set."""
-        if self.signed and value >> 255:
-            value -= 1 << 256
-            if value < -1 << (self.bits - 1):
-                raise ValueError
-        elif self.left:
-            if value & ((1 << (256 - self.bits)) - 1):
-                raise ValueError
-        elif value >> (self.bits - self.signed):
-            raise ValueError
-        return value if self.finish is None else self.finish(value)
-
-    def write(self, value: Any) -> bytes:
-        """The word of a plain int or address; ValueError for anything that eth_abi should judge."""
-        if self.finish is None and type(value) is int and not self.left:
-            try:
-                if not value >> self.bits or self.signed:
-                    self.read(value % (1 << 256))
-                    return value.to_bytes(32, "big", signed=self.signed)
-            except OverflowError:
-                raise ValueError from None
-        elif self.finish is _address and type(value) is str and len(value) == 42 and value[:2] == "0x":
-            return bytes(12) + bytes.fromhex(value[2:])
-        raise ValueError
-
-
-@functools.lru_cache(maxsize=1 << 18)
-def _address(value: int) -> str:
-    return to_checksum_address(value.to_bytes(20, "big"))
-
-
-def _word(kind: str) -> Word | None:
-    if kind == "address":
-        return Word(160, _address)
-    if kind == "bool":
-        return Word(1, bool)
-    if found := re.fullmatch(r"(u?)int(\d+)", kind):
-        return Word(int(found[2]), None, signed=not found[1])
-    if found := re.fullmatch(r"bytes(\d+)", kind):
-        size = int(found[1])
-        return Word(8 * size, lambda value: value.to_bytes(32, "big")[:size], left=True)
-    return None
-
-
-def _flatten(components: Iterable[Component]) -> Iterator[Word | None]:
-    for component in components:
-        if component["type"] == "tuple":
-            yield from _flatten(component["components"])
-        else:
-            yield _word(component["type"])
-
-
-def _nest(components: Iterable[Component], values: Iterator[Any]) -> tuple[Any, ...]:
-    return tuple(_nest(c["components"], values) if c["type"] == "tuple" else next(values) for c in components)
-
-
-def _checksummed(component: Component, value: Any) -> Any:
-    """What eth_abi decoded, with its lower-case addresses checksummed at any depth."""
-    kind: str = component["type"]
-    if kind.endswith("]"):
-        inner = {**component, "type": kind[: kind.rindex("[")]}
-        return tuple(_checksummed(inner, item) for item in value)
-    if kind == "tuple":
-        return tuple(_checksummed(c, item) for c, item in zip(component["components"], value, strict=True))
-    return checksum_address(value) if kind == "address" else value
-
-
-class Layout:
-    """A sequence of ABI types: the arguments or the results of a function, or the data of an event."""
-
-    def __init__(self, components: Sequence[Component]) -> None:
-        self.components = components
-        self.types = [collapse_if_tuple(dict(component)) for component in components]
-        words = list(_flatten(components))
-        self._words = None if None in words else [word for word in words if word is not None]
-        self._nested = any(component["type"] == "tuple" for component in components)
-
-    def encode(self, values: Sequence[Any]) -> bytes:
-        """The ABI encoding of `values`; raises eth_abi's EncodingError where they do not fit the types."""
-        if self._words is not None and len(values) == len(self._words) and not self._nested:
-            try:
-                return b"".join([word.write(value) for word, value in zip(self._words, values, strict=True)])
-            except ValueError:
-                pass  # eth_abi knows more spellings of a value, and says what is wrong with a bad one
-        return eth_abi.encode(self.types, values)
-
-    def decode(self, data: bytes) -> tuple[Any, ...]:
-        """The values in `data`; bytes after them are allowed, as contracts append fields. Raises DecodingError."""
-        words = self._words
-        if words is not None and len(data) >= 32 * len(words):
-            try:
-                values = [
-                    word.read(int.from_bytes(data[at : at + 32], "big"))
-                    for at, word in zip(range(0, 32 * len(words), 32), words, strict=True)
-                ]
-                return _nest(self.components, iter(values)) if self._nested else tuple(values)
-            except ValueError:
-                pass  # eth_abi explains
-        try:
-            found = eth_abi.decode(self.types, data)
-        except (OverflowError, ValueError) as error:  # an absurd offset or text that is not UTF-8
-            raise DecodingError(str(error)) from None
-        return tuple(_checksummed(c, value) for c, value in zip(self.components, found, strict=True))
 
 
 @dataclass(frozen=True)
@@ -171,62 +49,43 @@ class Event:
     signature: str
     topic: str
     names: tuple[str, ...]
-    indexed: tuple[bool, ...]
-    topics: tuple[Layout, ...]
+    indexed: tuple[Layout | None, ...]  # None: in the data
     data: Layout
 
 
-def _signature(entry: Component) -> str:
-    return f"{entry['name']}({','.join(collapse_if_tuple(dict(c)) for c in entry['inputs'])})"
-
-
-def _event(entry: Component) -> Event:
-    # The topic of an indexed string, bytes, array or struct is its hash: only single words travel whole.
-    hashed = {"type": "bytes32"}
-    return Event(
-        _signature(entry),
-        "0x" + event_abi_to_log_topic(entry).hex(),  # type: ignore[arg-type]
-        tuple(c["name"] or f"argument{at}" for at, c in enumerate(entry["inputs"])),
-        tuple(bool(c["indexed"]) for c in entry["inputs"]),
-        tuple(Layout([c if _word(c["type"]) else hashed]) for c in entry["inputs"] if c["indexed"]),
-        Layout([c for c in entry["inputs"] if not c["indexed"]]),
-    )
+_Entry = TypeVar("_Entry", Function, Event)
 
 
 class Abi:
-    """The functions and events of one contract family. An overloaded name is asked for by its full signature."""
+    """The functions and events of one contract family; an overloaded name is asked for by its full signature."""
 
     def __init__(self, family: str, entries: Sequence[Component]) -> None:
         self.family = family
-        self._functions: dict[str, list[Function]] = {}
-        self._events: dict[str, list[Event]] = {}
+        self.functions: dict[str, list[Function]] = {}
+        self.events: dict[str, list[Event]] = {}
         for entry in entries:
-            if entry["type"] == "function":
-                selector = function_abi_to_4byte_selector(entry)  # type: ignore[arg-type]
-                function = Function(_signature(entry), selector, Layout(entry["inputs"]), Layout(entry["outputs"]))
-                for key in (entry["name"], function.signature):
-                    self._functions.setdefault(key, []).append(function)
-            elif entry["type"] == "event":
-                event = _event(entry)
-                for key in (entry["name"], event.signature):
-                    self._events.setdefault(key, []).append(event)
+            if entry["type"] not in ("function", "event"):
+                continue
+            signature = f"{entry['name']}({','.join(map(type_name, entry['inputs']))})"
+            for key in (entry["name"], signature):
+                if entry["type"] == "function":
+                    self.functions.setdefault(key, []).append(_function(signature, entry))
+                else:
+                    self.events.setdefault(key, []).append(_event(signature, entry))
 
     def __repr__(self) -> str:
         return f"Abi({self.family!r})"
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._functions or name in self._events
+    def __contains__(self, name: object) -> bool:
+        return name in self.functions or name in self.events
 
     def function(self, name: str) -> Function:
-        """The function of this name or signature; ConfigError when the file holds none, or several."""
-        return self._only(self._functions, name, "function")
+        """The function of this name or signature. Raises ConfigError where the file holds none, or several."""
+        return self._only(self.functions, name, "function")
 
     def event(self, name: str) -> Event:
-        """The event of this name or signature; ConfigError when the file holds none, or several."""
-        return self._only(self._events, name, "event")
-
-    def _only[T: (Function, Event)](self, table: dict[str, list[T]], name: str, kind: str) -> T:
-        raise NotImplementedError
+        """The event of this name or signature. Raises ConfigError where the file holds none, or several."""
+        return self._only(self.events, name, "event")
 
     def encode(self, function: str, *arguments: Any) -> bytes:
         """Call data: the selector and the encoded arguments. Raises ConfigError where they do not fit."""
@@ -234,12 +93,100 @@ class Abi:
         try:
             return found.selector + found.inputs.encode(arguments)
         except (EncodingError, ValueError, TypeError) as error:
-            raise ConfigError(f"{self.family}.{found.signature} cannot take {arguments!r}: {error}") from error
+            raise ConfigError(f"{self.family}.{found.signature} does not take {arguments!r}: {error}") from error
 
     def decode(self, function: str, data: bytes) -> tuple[Any, ...]:
-        """A call's results, addresses checksummed. Raises DecodeError where `data` does not hold them."""
+        """A call's results: ints, bools, bytes, text, checksummed addresses, tuples. Raises DecodeError."""
         found = self.function(function)
         try:
             return found.outputs.decode(data)
         except DecodingError as error:
-            raise DecodeError("", function=found.signature) from error
+            raise DecodeError(
+                f"{self.family}.{found.signature} returned {len(data)} bytes that are not "
+                f"({','.join(found.outputs.types)}): {error}. The contract is another version or not of this family: "
+                f"check its address and abis/{self.family}.json.",
+                family=self.family,
+                function=found.signature,
+                length=len(data),
+            ) from error
+
+    def topic(self, event: str) -> str:
+        """The event's first topic: 0x and 64 lower-case digits."""
+        return self.event(event).topic
+
+    def decode_log(self, event: str, log: Log) -> dict[str, Any]:
+        """The event's arguments by name; an indexed string, bytes, array or struct is its 32-byte hash.
+
+        Raises DecodeError where the log is another event, or indexes other arguments.
+        """
+        found = self.event(event)
+        topics = iter(log.topics)
+        try:
+            if next(topics, None) != found.topic:
+                raise DecodingError("its first topic is another event's")
+            if len(log.topics) - 1 != sum(layout is not None for layout in found.indexed):
+                raise DecodingError(f"{len(log.topics) - 1} arguments are indexed")
+            data = iter(found.data.decode(log.data))
+            return {
+                name: next(data) if layout is None else layout.decode(bytes.fromhex(next(topics)[2:]))[0]
+                for name, layout in zip(found.names, found.indexed, strict=True)
+            }
+        except DecodingError as error:
+            raise DecodeError(
+                f"log {log.index} of block {log.block}, by {log.address}, is not {self.family}.{found.signature}: "
+                f"{error}. Check the contract's address and abis/{self.family}.json.",
+                family=self.family,
+                event=found.signature,
+                length=len(log.data),
+            ) from error
+
+    def _only(self, table: Mapping[str, list[_Entry]], name: str, kind: str) -> _Entry:
+        found = table.get(name, [])
+        if len(found) == 1:
+            return found[0]
+        if found:
+            names = ", ".join(entry.signature for entry in found)
+            raise ConfigError(f"abis/{self.family}.json has several {kind}s {name}: name one of {names}.")
+        names = ", ".join(sorted(key for key in table if "(" in key)) or "none"
+        raise ConfigError(f"abis/{self.family}.json has no {kind} {name}. It has: {names}.")
+
+
+def _function(signature: str, entry: Component) -> Function:
+    selector = function_signature_to_4byte_selector(signature)
+    return Function(signature, selector, Layout(entry["inputs"]), Layout(entry["outputs"]))
+
+
+def _event(signature: str, entry: Component) -> Event:
+    def indexed(argument: Component) -> Layout | None:
+        if not argument["indexed"]:
+            return None
+        whole = Layout([argument])  # anything but a single word travels as its hash
+        return whole if whole.is_words and argument["type"] != "tuple" else Layout([{"type": "bytes32"}])
+
+    return Event(
+        signature,
+        "0x" + event_signature_to_log_topic(signature).hex(),
+        tuple(argument["name"] or f"argument{at}" for at, argument in enumerate(entry["inputs"])),
+        tuple(indexed(argument) for argument in entry["inputs"]),
+        Layout([argument for argument in entry["inputs"] if not argument["indexed"]]),
+    )
+
+
+def abi_folder() -> Path:
+    """`abis/`: inside the installed package, or beside it in a source checkout."""
+    package = Path(__file__).parent
+    return next((folder for folder in (package / "abis", package.parent / "abis") if folder.is_dir()), package / "abis")
+
+
+@functools.cache
+def load_abi(family: str) -> Abi:
+    """The ABI of `abis/<family>.json`, read once. Raises ConfigError where the file is missing or is not an ABI."""
+    folder = abi_folder()
+    path = folder / f"{family}.json"
+    if not re.fullmatch(r"\w+", family) or not path.is_file():
+        families = ", ".join(sorted(file.stem for file in folder.glob("*.json"))) or "none"
+        raise ConfigError(f"There is no ABI {family!r} in {folder}. There are: {families}.")
+    try:
+        return Abi(family, json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is not a JSON list of ABI functions and events: {error!r}.") from error

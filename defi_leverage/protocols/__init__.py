@@ -1,0 +1,42 @@
+"""Readers: one module or package a protocol, found by its name.
+
+A reader module has one public coroutine, `read`, of the type `Reader`. Adding a protocol touches no other file.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Awaitable, Callable
+from typing import Protocol
+
+from defi_leverage.chain import Chain
+from defi_leverage.errors import ConfigError
+from defi_leverage.reading import Deployment, Reading
+
+__all__ = ["Progress", "Reader", "load_reader", "reader_names"]
+
+Progress = Callable[[str, int, int], None]
+"""Told (stage, done, total) as a reader goes on."""
+
+
+class Reader(Protocol):
+    """Reads one deployment at the chain's pinned block.
+
+    Raises ReaderError where the deployment's contracts make no sense, ChainError where the chain does not answer. What
+    goes wrong with single accounts or markets is in the reading's `failed` and `skipped`.
+    """
+
+    def __call__(self, chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Awaitable[Reading]:
+        """The reading of `deployment` at `chain.block`."""
+
+
+def reader_names() -> tuple[str, ...]:
+    """The protocols there is a reader for, sorted."""
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(__path__) if not module.name.startswith("_")))
+
+
+def load_reader(name: str) -> Reader:
+    """The reader of a protocol. Raises ConfigError, with the names there are, for an unknown one."""
+    if name not in reader_names():
+        raise ConfigError(f"There is no reader {name!r}. There are: {', '.join(reader_names())}.", name=name)
+    reader: Reader = importlib.import_module(f"{__name__}.{name}").read
+    return reader

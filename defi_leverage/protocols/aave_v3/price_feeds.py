@@ -1,0 +1,141 @@
+"""What moves an oracle price: the kinds of price feed behind the reserves of an Aave v3 market.
+
+A feed's kind decides whether a fall of the asset's market price reaches the protocol at all. Aave's correlated-asset
+adapters (CAPO) price a staked token as an exchange rate times the price of its base asset, so a discount on the staked
+token's own market never shows. Interfaces: bgd-labs/aave-capo (PriceCapAdapterBase, PriceCapAdapterStable,
+PendlePriceCapAdapter, FixedPriceAdapter), bgd-labs/cl-synchronicity-price-adapter, aave/gho-core (GhoOracle).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from defi_leverage.abi import load_abi
+from defi_leverage.chain import Chain
+from defi_leverage.protocols.aave_v3.pool import ask
+from defi_leverage.protocols.aave_v3.reserves import Reserve
+from defi_leverage.reading import FeedReading
+
+__all__ = ["read_feeds"]
+
+_PROBES = (
+    "latestAnswer",
+    "description",
+    "BASE_TO_USD_AGGREGATOR",
+    "getRatio",
+    "RATIO_DECIMALS",
+    "ASSET_TO_USD_AGGREGATOR",
+    "PENDLE_PRINCIPAL_TOKEN",
+    "getCurrentDiscount",
+    "ASSET_TO_PEG",
+    "PEG_TO_BASE",
+    "ACL_MANAGER",
+    "price",
+    "GHO_PRICE",
+)
+_DISCOUNT_SCALE = 10_000  # PendlePriceCapAdapter.PERCENTAGE_FACTOR
+
+_Answers = Mapping[str, Any]  # function -> answer, None where the source does not have it
+
+
+async def read_feeds(
+    chain: Chain, reserves: Sequence[Reserve], asset_ids: Mapping[int, str], price_scale: int
+) -> dict[int, FeedReading]:
+    """The feed of each reserve, by the reserve's index.
+
+    A ratio feed points at the feed of the reserve that its base aggregator prices: the reserve with that very source,
+    else one whose capped source reads that aggregator, else one whose source has the same description. Where there is
+    none, the feed is taken to follow the market, and its `source` says so.
+    """
+    sources = await _probe(chain, sorted({reserve.source for reserve in reserves}), _PROBES)
+    bases = {base for answers in sources.values() if (base := _base(answers)[0])}
+    aggregators = await _probe(chain, sorted(bases), ("latestAnswer", "description"))
+    feeds = {}
+    for reserve in reserves:
+        answers = sources[reserve.source]
+        base, ratio, ratio_scale = _base(answers)
+        note, found = "", None
+        if base and _explains(reserve.price, aggregators[base]["latestAnswer"], ratio, ratio_scale):
+            found = _priced_by(base, aggregators[base]["description"], reserve, reserves, sources)
+            if found is None:
+                note = f"a ratio times {base}, which prices no other reserve: taken to follow the market"
+        elif base:
+            note = f"not its ratio times {base}: taken to follow the market"
+        elif answers["PEG_TO_BASE"] and answers["ASSET_TO_PEG"]:
+            note = f"market ratio {answers['ASSET_TO_PEG']} times {answers['PEG_TO_BASE']}"
+        kind: Literal["market", "ratio", "fixed"] = "market"
+        if found is not None:
+            kind = "ratio"
+            # The cap on the ratio, or the base reserve's own cap, makes the effective ratio differ from getRatio().
+            if found.price * ratio // ratio_scale != reserve.price:
+                ratio, ratio_scale = reserve.price, found.price
+        elif _is_fixed(answers):
+            kind = "fixed"
+        asset_id = asset_ids[reserve.index]
+        description = str(answers["description"] or "")
+        feeds[reserve.index] = FeedReading(
+            feed_id=f"{asset_id}@{reserve.source}",
+            asset_id=asset_id,
+            price_raw=reserve.price,
+            price_scale=price_scale,
+            kind=kind,
+            base_feed_id=f"{asset_ids[found.index]}@{found.source}" if found is not None else "",
+            ratio_raw=ratio if found is not None else 1,
+            ratio_scale=ratio_scale if found is not None else 1,
+            source=": ".join(part for part in (description or reserve.source, note) if part),
+        )
+    return feeds
+
+
+async def _probe(chain: Chain, contracts: Sequence[str], functions: Sequence[str]) -> dict[str, dict[str, Any]]:
+    answers = await ask(
+        chain, load_abi("price_feeds"), [(contract, name, ()) for contract in contracts for name in functions]
+    )
+    size = len(functions)
+    return {
+        contract: dict(zip(functions, answers[at * size : (at + 1) * size], strict=True))
+        for at, contract in enumerate(contracts)
+    }
+
+
+def _base(answers: _Answers) -> tuple[str, int, int]:
+    """The base aggregator and the ratio over its scale that the source multiplies it with; "" where it has none."""
+    ratio, decimals, discount = answers["getRatio"], answers["RATIO_DECIMALS"], answers["getCurrentDiscount"]
+    if answers["BASE_TO_USD_AGGREGATOR"] and ratio is not None and ratio > 0 and decimals is not None:
+        return answers["BASE_TO_USD_AGGREGATOR"], ratio, 10**decimals
+    if answers["ASSET_TO_USD_AGGREGATOR"] and answers["PENDLE_PRINCIPAL_TOKEN"] and discount is not None:
+        return answers["ASSET_TO_USD_AGGREGATOR"], max(0, _DISCOUNT_SCALE - discount), _DISCOUNT_SCALE
+    return "", 1, 1
+
+
+def _explains(price: int, base_answer: int | None, ratio: int, ratio_scale: int) -> bool:
+    """Whether `price` is the base times the ratio, or less because the source caps the ratio."""
+    if not base_answer or base_answer < 0:
+        return False
+    full = base_answer * ratio // ratio_scale
+    return 0 < price <= full + 1  # PendlePriceCapAdapter rounds the discount, not the price
+
+
+def _priced_by(
+    aggregator: str,
+    description: str | None,
+    reserve: Reserve,
+    reserves: Sequence[Reserve],
+    sources: Mapping[str, _Answers],
+) -> Reserve | None:
+    """The reserve whose own price is that aggregator's."""
+    others = [other for other in reserves if other.index != reserve.index and other.source != reserve.source]
+    plain = [other for other in others if not _base(sources[other.source])[0]]
+    ways = (
+        [other for other in others if other.source == aggregator],
+        [other for other in plain if sources[other.source]["ASSET_TO_USD_AGGREGATOR"] == aggregator],
+        [other for other in plain if description and sources[other.source]["description"] == description],
+    )
+    return next((way[0] for way in ways if way), None)
+
+
+def _is_fixed(answers: _Answers) -> bool:
+    """Whether the source answers a stored constant: FixedPriceAdapter or GhoOracle."""
+    constant = answers["GHO_PRICE"]
+    if constant is None and answers["ACL_MANAGER"]:
+        constant = answers["price"]
+    return constant is not None and constant == answers["latestAnswer"]
