@@ -156,7 +156,7 @@ def find_clusters(
 def _falling_assets(book: Book) -> Ints:
     """Assets whose fall can lower some health factor: a market feed follows them, or what is derived from them."""
     follows = np.zeros(len(book.price), bool)
-    follows[book.feed_asset[book.feed_kind == "market"]] = True
+    follows[book.feed_asset[book.follows_market]] = True
     for claim in reversed(book.claims):
         if follows[claim.asset]:
             follows[[base for base, _ in claim.underlying]] = True

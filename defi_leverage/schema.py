@@ -181,10 +181,6 @@ def _check_feeds(feeds: pd.DataFrame) -> None:
         "name the base feed",
     )
     base = feeds.set_index("feed_id").reindex(feeds["base_feed_id"])
-    chained = (base["kind"] == "ratio").to_numpy() & is_ratio
-    _refuse(
-        chained, feeds["feed_id"], "feeds.base_feed_id: a ratio feed of a ratio feed", "multiply the ratios into one"
-    )
     expected = feeds["ratio"] * base["price_usd"].to_numpy()
     off = is_ratio & (np.abs(feeds["price_usd"] / expected - 1) > 1e-4)  # oracles round to 8 decimals
     _refuse(

@@ -121,10 +121,13 @@ def from_readings(readings: Iterable[Reading], failures: Iterable[Mapping[str, A
                 "ratio": feed.ratio_raw / feed.ratio_scale,
                 "source": feed.source,
             }
-            if feeds.setdefault(feed.feed_id, row) != row:
+            known = feeds.setdefault(feed.feed_id, row)
+            if known["price_usd"] != row["price_usd"]:
                 raise SnapshotError(
-                    f"feed {feed.feed_id} is read twice with different values; give each source its own feed"
+                    f"feed {feed.feed_id} is read twice with different prices; give each its own feed_id"
                 )
+            if known["kind"] == "market":  # one venue may list the base of a ratio where another does not
+                feeds[feed.feed_id] = row
         prices = _market_prices(reading)
         for asset in reading.assets:
             if asset.asset_id not in assets:

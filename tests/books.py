@@ -118,7 +118,8 @@ def random_books(draw: st.DrawFn, healthy: bool = False) -> Snapshot:
         collateral = {asset: draw(st.floats(100, 1e6)) / ASSETS[asset] for asset in held}
         capacity = sum(amount * ASSETS[asset] * 0.8 for asset, amount in collateral.items())
         uses = draw(st.floats(0.05, 0.99 if healthy else 1.4))
-        debt = {asset: capacity * uses / len(owed) / ASSETS[asset] for asset in owed}
+        # Unequal parts: legs of equal value would leave the choice between them to rounding.
+        debt = {asset: capacity * uses * part / ASSETS[asset] for asset, part in zip(owed, (0.61, 0.39), strict=False)}
         positions.append((collateral, debt))
     rule = draw(st.sampled_from(["full", "aave_v3", "aave_v3_3"]))
     return make_snapshot(

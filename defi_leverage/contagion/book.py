@@ -52,7 +52,8 @@ class Book:
     """Immutable arrays of a snapshot. Accounts, assets, feeds and venues are sorted by identifier.
 
     Per leg: leg_account, leg_asset, leg_feed (indices), is_debt, amount (whole tokens), weight, bonus, fee (fractions).
-    Per feed: feed_price (USD), feed_asset, feed_base (index or -1), feed_kind. Per asset: price (USD). `claims` in the
+    Per feed: feed_price (USD), feed_asset, feed_base (index or -1), follows_market; `ratio_feeds` in the order in which
+    they can be valued. Per asset: price (USD). `claims` in the
     order in which they can be valued; `sales_route[a, b]`: tokens of b that the market sees sold for one token of a.
     """
 
@@ -74,7 +75,8 @@ class Book:
     feed_price: Floats
     feed_asset: Ints
     feed_base: Ints
-    feed_kind: NDArray[np.object_]
+    follows_market: Bools
+    ratio_feeds: tuple[int, ...]
     price: Floats
     claims: tuple[Claim, ...]
     markets: tuple[Market, ...]
@@ -106,6 +108,8 @@ def compile_book(snapshot: Snapshot) -> Book:
     order = np.lexsort((leg_feed, leg_asset, is_debt, leg_account))
     account_venue = venue_index.get_indexer(accounts["venue_id"])
     price = assets["price_usd"].to_numpy(float)
+    feed_base = feed_index.get_indexer(pd.Index(feeds["base_feed_id"])).astype(np.int64)
+    bases = {int(feed): {int(feed_base[feed])} for feed in np.flatnonzero(feeds["kind"] == "ratio")}
     claims = _compile_claims(snapshot, asset_index, venue_index, price)
     return Book(
         account_ids=accounts["account_id"].to_numpy(object),
@@ -125,8 +129,9 @@ def compile_book(snapshot: Snapshot) -> Book:
         fee=legs["protocol_fee"].to_numpy(float)[order],
         feed_price=feeds["price_usd"].to_numpy(float),
         feed_asset=asset_index.get_indexer(feeds["asset_id"]).astype(np.int64),
-        feed_base=feed_index.get_indexer(feeds["base_feed_id"]).astype(np.int64),
-        feed_kind=feeds["kind"].to_numpy(object),
+        feed_base=feed_base,
+        follows_market=(feeds["kind"] == "market").to_numpy(bool),
+        ratio_feeds=tuple(feed for feed in _order_of(bases, feeds["feed_id"], "base_feed_id") if feed in bases),
         price=price,
         claims=claims,
         markets=_compile_markets(snapshot, asset_index),

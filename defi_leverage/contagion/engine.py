@@ -166,12 +166,11 @@ def market_prices(
 def feed_prices(book: Book, market_price: Floats, feed_shock: Floats | None = None) -> Floats:
     """Oracle price of every feed, USD, at the given market prices (one an asset). Step 3."""
     fault = 1.0 if feed_shock is None else 1 + feed_shock
-    moves = (book.feed_kind == "market").astype(float)
-    relative = 1 + moves * (market_price[book.feed_asset] / book.price[book.feed_asset] - 1)
+    relative = np.where(book.follows_market, market_price[book.feed_asset] / book.price[book.feed_asset], 1.0)
     price: Floats = book.feed_price * relative * fault
-    is_ratio = book.feed_kind == "ratio"
-    base = book.feed_base[is_ratio]
-    price[is_ratio] *= price[base] / book.feed_price[base]
+    for feed in book.ratio_feeds:
+        base = book.feed_base[feed]
+        price[feed] *= price[base] / book.feed_price[base]
     return price
 
 

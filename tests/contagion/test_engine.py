@@ -6,7 +6,7 @@ from random import Random
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from defi_leverage.contagion.book import compile_book
@@ -97,6 +97,26 @@ def test_a_ratio_feed_does_not_follow_a_depeg_and_does_follow_its_base_and_its_o
     )
     fault = run_contagion(snapshot, Scenario(feed_shocks={"LST": -0.05}))
     assert set(fault.liquidations["account_id"]) == {"a0"}
+
+
+def test_a_ratio_feed_may_stand_on_another() -> None:
+    """A discount times an exchange rate times ETH: the fall of ETH and the fault of the middle feed both arrive."""
+    base = make_snapshot({"ETH": 2000.0, "LST": 2300.0, "PT": 2070.0, "USD": 1.0}, [({"PT": 100.0}, {"USD": 100.0})])
+    tables = base.tables
+    tables["feeds"] = tables["feeds"].assign(
+        kind=["market", "ratio", "ratio", "market"], base_feed_id=["", "ETH", "LST", ""], ratio=[1.0, 1.15, 0.9, 1.0]
+    )
+    snapshot = Snapshot.from_tables(tables)
+    result = run_contagion(snapshot, Scenario(shocks={"ETH": -0.1}, feed_shocks={"LST": -0.05}))
+    assert result.health_after[0] == pytest.approx(result.health_before[0] * 0.9 * 0.95)
+
+
+def test_a_circle_of_ratio_feeds_is_refused() -> None:
+    base = make_snapshot({"A": 1.0, "B": 1.0}, [({"A": 1.0}, {})])
+    tables = base.tables
+    tables["feeds"] = tables["feeds"].assign(kind="ratio", base_feed_id=["B", "A"])
+    with pytest.raises(ScenarioError, match="base_feed_id runs in a circle"):
+        compile_book(Snapshot.from_tables(tables))
 
 
 def test_a_market_feed_follows_the_depeg() -> None:
@@ -224,7 +244,7 @@ def test_average_threshold_in_whole_basis_points() -> None:
 
 
 @given(random_books(), SHOCKS, st.sampled_from([0.5, 1.0]), st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 def test_equals_the_slow_reference(
     snapshot: Snapshot, shocks: dict[str, float], depth: float, sell: bool, buy: bool
 ) -> None:

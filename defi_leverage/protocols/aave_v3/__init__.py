@@ -130,6 +130,8 @@ def _unvalued(holder: Holder, market: Market) -> str:
         owes = holder.debts.get(index) or holder.stable_debts.get(index)
         if reserve.problem and (flags or owes):
             return f"uses {reserve.symbol}: {reserve.problem}"
+        if owes and not flags & 1:
+            return f"owes {reserve.symbol}, which its configuration does not say"
     if holder.category and holder.category not in market.categories:
         return f"is in e-mode category {holder.category}, which the pool does not describe"
     return ""

@@ -1,0 +1,106 @@
+"""The pipeline from a configuration to a snapshot, composed once: chains, readers, tables, market.
+
+A deployment whose contracts make no sense becomes a row of `coverage` and leaves the scan incomplete; a chain that does
+not answer ends the scan, for part of a chain at one block is no snapshot of it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from typing import Any
+
+from defi_leverage.chain import Chain, open_chain
+from defi_leverage.config import ChainConfig, Config, expand_urls
+from defi_leverage.errors import ConfigError, ReaderError
+from defi_leverage.market import apply_config
+from defi_leverage.protocols import load_reader
+from defi_leverage.reading import Deployment, Reading
+from defi_leverage.snapshot import Snapshot, from_readings
+from defi_leverage.store import SAMPLE, load_snapshot
+
+__all__ = ["Progress", "read_chains", "scan"]
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+"""Told (what, done, total) as a scan goes on."""
+
+_Failure = dict[str, Any]
+
+
+def scan(config: Config, block: int | str | None = None, progress: Progress | None = None) -> Snapshot:
+    """The snapshot of the configured source at `block` (a number, latest or finalized; None: the configured one).
+
+    Raises ConfigError for a configuration that cannot be scanned, ChainError where a chain does not answer, ReaderError
+    where no deployment at all could be read.
+    """
+    if config.source == SAMPLE:
+        return apply_config(load_snapshot(SAMPLE), config)
+    reading = read_chains(config, config.block if block is None else block, progress)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return apply_config(asyncio.run(reading), config)
+    with ThreadPoolExecutor(1) as thread:  # called from a notebook, whose loop is running already
+        return apply_config(thread.submit(asyncio.run, reading).result(), config)
+
+
+async def read_chains(config: Config, block: int | str, progress: Progress | None = None) -> Snapshot:
+    """What the configured chains tell at `block`, each pinned once. Raises as `scan` does."""
+    if isinstance(block, int) and len(config.chains) > 1:
+        raise ConfigError(f"block {block} cannot be meant for {len(config.chains)} chains; use finalized or latest")
+    urls = {chain.name: expand_urls(chain) for chain in config.chains}  # before anything is read
+    found = await _all([_read_chain(chain, urls[chain.name], block, progress) for chain in config.chains])
+    results = [result for chain_results in found for result in chain_results]
+    readings = [result for result in results if isinstance(result, Reading)]
+    failures = [result for result in results if not isinstance(result, Reading)]
+    if not readings:
+        raise ReaderError("nothing could be read: " + "; ".join(failure["why"] for failure in failures))
+    return from_readings(readings, failures)
+
+
+async def _read_chain(
+    chain_config: ChainConfig, urls: tuple[str, ...], block: int | str, progress: Progress | None
+) -> "list[Reading | _Failure]":
+    async with open_chain(chain_config.name, chain_config.chain_id, urls, block) as chain:
+        log.info("%s: block %d, %s", chain.name, chain.block.number, chain.block.hash)
+        results = await _all([_read_deployment(chain, item, progress) for item in chain_config.deployments])
+        await chain.confirm()
+        return results
+
+
+async def _read_deployment(chain: Chain, deployment: Deployment, progress: Progress | None) -> "Reading | _Failure":
+    where = f"{chain.name} {deployment.protocol} {deployment.name}"
+
+    def tell(stage: str, done: int, total: int) -> None:
+        if progress is not None:
+            progress(f"{where}: {stage}", done, total)
+
+    try:
+        reading = await load_reader(deployment.protocol)(chain, deployment, tell)
+    except ReaderError as error:
+        log.warning("%s: %s", where, error)
+        return {
+            "protocol": deployment.protocol,
+            "chain": f"eip155:{chain.chain_id}",
+            "block": chain.block.number,
+            "block_hash": chain.block.hash,
+            "block_time": datetime.fromtimestamp(chain.block.timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "found": 0,
+            "read": 0,
+            "why": f"{deployment.name} at {deployment.address}: {error}",
+        }
+    log.info("%s: %d accounts found, %d read", where, reading.found, len(reading.accounts))
+    return reading
+
+
+async def _all(work: "list[Any]") -> list[Any]:
+    """The results of all coroutines; the first error cancels the others."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(coroutine) for coroutine in work]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [task.result() for task in tasks]

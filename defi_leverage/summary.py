@@ -1,0 +1,139 @@
+"""What the main job finds in a snapshot, as plain values: the content of summary.json, and of what people read.
+
+USD at the oracle's feed prices. Leverage is never averaged: sums over sums, quantiles, and accounts without positive
+equity counted apart.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from defi_leverage.clusters import find_clusters
+from defi_leverage.config import Config
+from defi_leverage.contagion.engine import run_contagion
+from defi_leverage.contagion.scenario import Scenario
+from defi_leverage.errors import LeverageError
+from defi_leverage.health import account_health
+from defi_leverage.loops import find_loops
+from defi_leverage.snapshot import Snapshot
+
+__all__ = ["describe_leverage", "describe_scan", "describe_venues", "plain", "run_scenarios", "summarize"]
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int], None]
+
+_QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+
+
+def plain(value: Any) -> Any:
+    """The value in types that JSON knows; a number that is missing or unbounded is None, a table a list of rows."""
+    if isinstance(value, pd.DataFrame):
+        return [plain(row) for row in value.to_dict("records")]
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    value = value.item() if isinstance(value, np.generic) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, str):
+        return [plain(item) for item in value]
+    return value
+
+
+def describe_venues(snapshot: Snapshot) -> list[dict[str, Any]]:
+    """One row a line of coverage: venue, chain, block, accounts found, read and failed, USD supplied and borrowed."""
+    health = account_health(snapshot)
+    venue = snapshot.accounts["venue_id"].to_numpy()
+    totals = health.groupby(venue)[["supplied_usd", "debt_usd"]].sum()
+    names = dict(zip(snapshot.venues["venue_id"], snapshot.venues["name"], strict=True))
+    rows = []
+    for row in snapshot.coverage.to_dict("records"):
+        sums = totals.loc[row["venue_id"]] if row["venue_id"] in totals.index else {}
+        rows.append(
+            {
+                "venue": names.get(row["venue_id"]) or row["venue_id"] or row["protocol"],
+                **{name: row[name] for name in ("venue_id", "protocol", "chain", "block", "block_time")},
+                **{name: row[name] for name in ("found", "read", "failed", "why")},
+                "supplied_usd": float(sums.get("supplied_usd", 0.0)),
+                "debt_usd": float(sums.get("debt_usd", 0.0)),
+            }
+        )
+    return rows
+
+
+def describe_leverage(snapshot: Snapshot) -> dict[str, Any]:
+    """Leverage (supplied / equity) and health factor of the borrowers with positive equity, as quantiles."""
+    health = account_health(snapshot)
+    borrowers = health[health["debt_usd"] > 0]
+    solvent = borrowers[borrowers["equity_usd"] > 0]
+    equity = float(solvent["equity_usd"].sum())
+
+    def quantiles(column: str) -> dict[str, float | None]:
+        values = solvent[column].to_numpy(float)
+        return {
+            f"p{share:.0%}"[:-1]: float(np.quantile(values, share)) if values.size else None for share in _QUANTILES
+        }
+
+    return {
+        "accounts": len(health),
+        "borrowers": len(borrowers),
+        "without_debt": len(health) - len(borrowers),
+        "negative_equity_accounts": len(borrowers) - len(solvent),
+        "negative_equity_usd": float(borrowers["equity_usd"].clip(upper=0).sum()),
+        "liquidatable_accounts": int((borrowers["health_factor"] < 1).sum()),
+        "supplied_usd": float(health["supplied_usd"].sum()),
+        "debt_usd": float(health["debt_usd"].sum()),
+        "aggregate_leverage": float(solvent["supplied_usd"].sum()) / equity if equity > 0 else None,
+        "leverage": quantiles("leverage"),
+        "health_factor": quantiles("health_factor"),
+    }
+
+
+def describe_scan(snapshot: Snapshot, path: "Path | str") -> dict[str, Any]:
+    """Where the snapshot is, whether anything is missing from it, its venues and its leverage."""
+    return {
+        "snapshot": str(path),
+        "complete": snapshot.complete,
+        "venues": describe_venues(snapshot),
+        "leverage": describe_leverage(snapshot),
+    }
+
+
+def run_scenarios(
+    snapshot: Snapshot, scenarios: Sequence[Scenario], progress: Progress | None = None
+) -> list[dict[str, Any]]:
+    """The summary of each scenario; one that does not fit the snapshot says why under `error` and is not run."""
+    results = []
+    for number, scenario in enumerate(scenarios, start=1):
+        try:
+            results.append(run_contagion(snapshot, scenario).summary())
+        except LeverageError as error:
+            log.warning("scenario %s is not run: %s", scenario.name, error)
+            results.append({"scenario": scenario.name, "error": str(error)})
+        if progress is not None:
+            progress("scenarios", number, len(scenarios))
+    return results
+
+
+def summarize(snapshot: Snapshot, path: "Path | str", config: Config, progress: Progress | None = None) -> Any:
+    """The whole main job on one snapshot: scan, leverage, loops, scenarios, clusters, as plain values."""
+
+    def tell(done: int, total: int) -> None:
+        if progress is not None:
+            progress("clusters", done, total)
+
+    return plain(
+        {
+            **describe_scan(snapshot, path),
+            "loops": find_loops(snapshot),
+            "scenarios": run_scenarios(snapshot, config.scenarios, progress),
+            "clusters": find_clusters(snapshot, **config.clusters, progress=tell),
+        }
+    )

@@ -1,0 +1,199 @@
+"""config.toml: what is read, and the one line that each mistake gets."""
+
+from pathlib import Path
+
+import pytest
+
+from defi_leverage.config import expand_urls, load_config
+from defi_leverage.config_keys import parse_block
+from defi_leverage.contagion.impact import IMPACT_MODELS
+from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
+from defi_leverage.errors import ConfigError
+from defi_leverage.market import apply_config
+from defi_leverage.protocols import reader_names
+from defi_leverage.schema import load_schema
+from tests.books import make_snapshot
+
+ROOT = Path(__file__).parent.parent
+CHAIN = """
+[chains.ethereum]
+chain_id = 1
+rpc_urls = ["https://one.example/v2/${SECRET_KEY}", "https://two.example/topsecret"]
+[[chains.ethereum.aave_v3]]
+name = "Core"
+address = "0x2f39d218133AFaB8F2B819B1066c7E434Ad94E9e"
+first_block = 16291127
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "config.toml"
+    path.write_text(text)
+    return path
+
+
+def test_the_default_configuration_is_the_repository_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = load_config()
+    assert config.path.samefile(ROOT / "config.toml")
+    assert (config.source, config.output, config.block, config.chains) == ("sample", Path("out"), "finalized", ())
+    assert len(config.depth) >= 5
+    assert len(config.scenarios) >= 3
+
+
+def test_a_config_toml_in_the_working_folder_is_found_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    write(tmp_path, "block = 7")
+    monkeypatch.chdir(tmp_path)
+    assert load_config().block == 7
+
+
+def test_the_shipped_ethereum_section_works_uncommented_and_without_keys(tmp_path: Path) -> None:
+    text = (ROOT / "config.toml").read_text()
+    first = text.index("# [chains.ethereum]")
+    section = text[first : text.index("# -----", first)]
+    config = load_config(write(tmp_path, "\n".join(line.removeprefix("# ") for line in section.splitlines())))
+    (chain,) = config.chains
+    assert chain.chain_id == 1
+    assert [item.name for item in chain.deployments] == ["Core", "Prime", "EtherFi"]
+    assert all(url.startswith("https://") for url in expand_urls(chain, {}))
+
+
+def test_urls_are_expanded_from_the_environment_and_stay_out_of_the_repr(tmp_path: Path) -> None:
+    (chain,) = load_config(write(tmp_path, CHAIN)).chains
+    assert expand_urls(chain, {"SECRET_KEY": "k"})[0] == "https://one.example/v2/k"
+    assert "example" not in repr(chain)
+    with pytest.raises(ConfigError, match="variable SECRET_KEY is not set; set it, or remove the URL"):
+        expand_urls(chain, {})
+
+
+def test_a_bad_url_is_not_shown(tmp_path: Path) -> None:
+    (chain,) = load_config(
+        write(tmp_path, CHAIN.replace("https://two.example/topsecret", "two.example/topsecret"))
+    ).chains
+    with pytest.raises(ConfigError, match=r"rpc_urls\[2\]: not an http") as caught:
+        expand_urls(chain, {"SECRET_KEY": "k"})
+    assert "topsecret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sourc = 'sample'", r"config\.toml: sourc is not a known key; did you mean source\?"),
+        ("[[depth]]\nasset = 'A'\nmodle = 'x'", r"depth\[1\]\.modle is not a known key; did you mean model\?"),
+        (
+            "[[depth]]\nasset='A'\ndepth_2pct_usd=1\n[[depth]]\nasset=3\ndepth_2pct_usd=1",
+            r"depth\[2\]\.asset = 3: must be text",
+        ),
+        ("[[depth]]\nasset = 'A'", r"depth\[1\]: give either depth_2pct_usd or parameters"),
+        ("[[depth]]\nasset = 'A'\ndepth_2pct_usd = -1", r"depth\[1\]\.depth_2pct_usd = -1: must be a number above 0"),
+        ("[[depth]]\nasset = 'A'\ndepth_2pct_usd = inf", r"depth\[1\]\.depth_2pct_usd = inf: must be a number above 0"),
+        ("[depth]\nasset = 'A'", r"depth must be written as \[\[depth\]\]"),
+        ("block = 'newest'", r"block = 'newest': must be latest, finalized or a block number"),
+        ("block = -1", "block = -1: must be latest, finalized or a block number"),
+        ("source = 'chain'", "source = 'chain': must be one of sample, chains"),
+        ("source = 'chains'", "there is no .chains.NAME. table"),
+        ("source = ", "not valid TOML"),
+        ("[[scenarios]]\nname='x'\nshocks={WETH='-130%'}", r"scenarios\[1\]: shocks\.WETH: .*must be above -100 %"),
+        ("[[scenarios]]\nname='x'\nshocks={WETH=-1.0}", r"scenarios\[1\]: shock WETH: .*must be above -100 %"),
+        ("[[scenarios]]\nname='x'\nshocks={WETH=nan}", r"scenarios\[1\]: shock WETH: nan is not finite"),
+        ("[[scenarios]]\nname='x'\nshocks={WETH=true}", r"shocks\.WETH: True is not a change"),
+        ("[[scenarios]]\nname='x'\nbuy_debt=1", r"scenarios\[1\]\.buy_debt = 1: must be true or false"),
+        (
+            CHAIN.replace("rpc_urls", "rpc_url"),
+            r"chains\.ethereum\.rpc_url is not a known key; did you mean rpc_urls\?",
+        ),
+        (CHAIN.replace("aave_v3", "aave3"), r"chains\.ethereum\.aave3 is not a known key; did you mean aave_v3\?"),
+        (CHAIN.replace("chain_id = 1", "chain_id = '1'"), r"chains\.ethereum\.chain_id = '1': must be a whole number"),
+        (
+            CHAIN.replace("first_block", "first_blok"),
+            r"aave_v3\[1\]\.first_blok is not a known key; did you mean first_block",
+        ),
+        (CHAIN.replace("Ad94E9e", "Ad94E9"), r"aave_v3\[1\]\.address = '0x\w+': must be an address"),
+        (
+            CHAIN.split("[[", maxsplit=1)[0],
+            r"chains\.ethereum names no protocol; add one such as \[\[chains\.ethereum\.",
+        ),
+    ],
+)
+def test_mistakes(text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load_config(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_secret_never_shows_in_a_type_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"chains\.ethereum\.rpc_urls: must be a list") as caught:
+        load_config(write(tmp_path, CHAIN.replace('["https://one', '[3, "https://one')))
+    assert "topsecret" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"other\.toml: no such file"):
+        load_config(tmp_path / "other.toml")
+
+
+def test_blocks() -> None:
+    assert [parse_block(text) for text in ("latest", "finalized", "12", 12)] == ["latest", "finalized", 12, 12]
+    with pytest.raises(ConfigError, match="block 'soon' is not"):
+        parse_block("soon")
+
+
+def test_the_words_of_the_file_are_those_of_the_schema_and_the_models() -> None:
+    words = {(column.table, column.name): column.values for columns in load_schema().values() for column in columns}
+    text = (ROOT / "defi_leverage" / "config_keys.py").read_text()
+    for word in (*words["backing", "kind"], *words["feeds", "kind"], *IMPACT_MODELS):
+        assert f'"{word}"' in text
+    assert "aave_v3" in reader_names()
+    assert "aave_v3" in LIQUIDATION_RULES
+
+
+# ----- what the configuration lays over a snapshot
+
+
+def test_depth_of_2_percent_moves_the_price_2_percent(tmp_path: Path) -> None:
+    book = make_snapshot({"WETH": 2000.0, "USDC": 1.0}, [({"WETH": 10}, {"USDC": 10000})])
+    for model in IMPACT_MODELS:
+        config = load_config(write(tmp_path, f'[[depth]]\nasset="WETH"\nmodel="{model}"\ndepth_2pct_usd=1e6'))
+        (row,) = apply_config(book, config).depth.to_dict("records")
+        scale = float(row["parameters"].split(":")[1].rstrip("}"))
+        assert IMPACT_MODELS[model].function(500.0, scale) == pytest.approx(0.98)
+        assert (row["asset_id"], row["quote"], row["model"]) == ("WETH", "USD", model)
+
+
+def test_backing_takes_the_first_underlying_there_is_and_the_ratio_of_prices(tmp_path: Path) -> None:
+    wst_eth = '[[backing]]\nasset="wstETH"\nunderlying=["ETH","WETH"]\nkind="staked"\n'
+    r_eth = '[[backing]]\nasset="rETH"\nunderlying="ETH"\nkind="staked"'
+    text = wst_eth + r_eth
+    book = make_snapshot({"WETH": 2000.0, "wstETH": 2400.0, "rETH": 2200.0}, [({"wstETH": 10}, {"WETH": 5})])
+    (row,) = apply_config(book, load_config(write(tmp_path, text))).backing.to_dict("records")
+    assert (row["asset_id"], row["underlying_id"], row["units"]) == ("wstETH", "WETH", 1.2)
+
+
+def test_backing_that_was_read_is_kept(tmp_path: Path) -> None:
+    text = '[[backing]]\nasset="wstETH"\nunderlying="WETH"\nkind="staked"'
+    book = make_snapshot(
+        {"WETH": 2000.0, "wstETH": 2400.0}, [({"wstETH": 10}, {"WETH": 5})], backing={"wstETH": ("WETH", 1.19)}
+    )
+    (row,) = apply_config(book, load_config(write(tmp_path, text))).backing.to_dict("records")
+    assert row["units"] == 1.19
+
+
+def test_a_feed_is_made_a_ratio_feed(tmp_path: Path) -> None:
+    book = make_snapshot({"WETH": 2000.0, "weETH": 2100.0}, [({"weETH": 10}, {"WETH": 5})])
+    config = load_config(write(tmp_path, '[[feeds]]\nasset="weETH"\nkind="ratio"\nbase=["ETH","WETH"]'))
+    feeds = apply_config(book, config).feeds.set_index("feed_id")
+    assert feeds.loc[["weETH"], ["kind", "base_feed_id", "ratio"]].to_numpy().tolist() == [["ratio", "WETH", 1.05]]
+    assert feeds.loc["WETH", "kind"] == "market"
+    wrong = load_config(write(tmp_path, '[[feeds]]\nasset="weETH"\nkind="ratio"\nbase="ETH"'))
+    with pytest.raises(ConfigError, match="weETH is to be a ratio feed on ETH, which has no feed"):
+        apply_config(book, wrong)
+
+
+def test_the_default_list_fits_any_snapshot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    book = make_snapshot({"XYZ": 2.0, "stETH": 2000.0, "ETH": 2001.0}, [({"XYZ": 10}, {"stETH": 0.005})])
+    applied = apply_config(book, load_config())
+    assert applied.backing[["asset_id", "underlying_id"]].to_numpy().tolist() == [["stETH", "ETH"]]
+    assert sorted(applied.depth["asset_id"]) == ["ETH", "stETH"]
+    assert applied.depth.set_index("asset_id").loc["stETH", "quote"] == "ETH"
