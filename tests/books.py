@@ -115,10 +115,11 @@ def random_books(draw: st.DrawFn, healthy: bool = False) -> Snapshot:
     for _ in range(draw(st.integers(1, 8))):
         held = draw(st.lists(st.sampled_from(list(ASSETS)), min_size=1, max_size=3, unique=True))
         owed = draw(st.lists(st.sampled_from(list(ASSETS)), max_size=2, unique=True))
-        collateral = {asset: draw(st.floats(100, 1e6)) / ASSETS[asset] for asset in held}
+        # Legs of equal value whose prices move together would leave the choice between them to rounding.
+        apart = {"ETH": 1.0, "BTC": 1.017, "LST": 1.033, "USD": 1.049}
+        collateral = {asset: draw(st.floats(100, 1e6)) * apart[asset] / ASSETS[asset] for asset in held}
         capacity = sum(amount * ASSETS[asset] * 0.8 for asset, amount in collateral.items())
         uses = draw(st.floats(0.05, 0.99 if healthy else 1.4))
-        # Unequal parts: legs of equal value would leave the choice between them to rounding.
         debt = {asset: capacity * uses * part / ASSETS[asset] for asset, part in zip(owed, (0.61, 0.39), strict=False)}
         positions.append((collateral, debt))
     rule = draw(st.sampled_from(["full", "aave_v3", "aave_v3_3"]))

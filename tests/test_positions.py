@@ -39,7 +39,9 @@ def test_the_template_is_a_snapshot(tmp_path: Path, config: Config) -> None:
     assert health["alice@aave"] == pytest.approx(120 * 3600 * 0.955 / (110 * 3000))
     assert health["bob@aave"] == pytest.approx(50 * 3000 * 0.83 / 90000)
     feeds = snapshot.feeds.set_index("feed_id")
-    assert feeds.loc[["wstETH:ratio:ETH"], ["kind", "base_feed_id", "ratio"]].to_numpy().tolist() == [["ratio", "ETH", 1.2]]
+    assert feeds.loc[["wstETH:ratio:ETH"], ["kind", "base_feed_id", "ratio"]].to_numpy().tolist() == [
+        ["ratio", "ETH", 1.2]
+    ]
     assert snapshot.backing[["asset_id", "underlying_id", "units"]].to_numpy().tolist() == [["wstETH", "ETH", 1.2]]
     assert snapshot.complete
     assert snapshot.coverage[["venue_id", "found", "read"]].to_numpy().tolist() == [["aave", 2, 2]]
