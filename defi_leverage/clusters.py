@@ -4,14 +4,15 @@ There is no standard definition of such a cluster; this one is ours. Around a st
 K[a, b] is the relative fall of b's market price per unit relative fall of a's, through the accounts whose health factor
 crosses 1 in the next band of a's fall, what is seized from them, and price impact. A cluster is a strongly connected
 component of K above a threshold. Its branching ratio is the Perron root of its block of K: at 1 or more, a fall
-sustains itself. Its critical shock is the smallest joint fall of its assets that takes the branching ratio to 1 or bad
-debt past a bound.
+sustains itself. Its critical shock is the smallest fall, of one of its assets (the trigger) or of all of them together,
+that takes the branching ratio to 1 or bad debt past a bound.
 
 The gain has the form of the propagation matrix of Greenwood, Landier & Thesmar (2015), with liquidation at HF = 1 in
 place of leverage targeting.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import networkx as nx
@@ -40,6 +41,7 @@ CLUSTER_COLUMNS = (
     "venues",
     "critical_shock",
     "critical_by",
+    "trigger",
     "branching_ratio",
     "peak_branching_ratio",
     "peak_at",
@@ -120,10 +122,11 @@ def find_clusters(
     values decide which assets belong together.
 
     One row a cluster (CLUSTER_COLUMNS): `critical_shock` a fall as a positive fraction, nan if none up to
-    `largest_fall`; `critical_by` 'branching ratio' or 'bad debt'; `branching_ratio` at today's prices;
-    `peak_branching_ratio` and the fall `peak_at` which it occurs; amplification, forced sales (USD of seized
-    collateral), bad debt (USD), accounts liquidated, and the concentration of forced sales over accounts (HHI, share of
-    the ten largest) after a joint fall of `reference_fall`; collateral and debt (USD) of the accounts liquidated there.
+    `largest_fall`; `critical_by` 'branching ratio' or 'bad debt'; `trigger` the assets that fall; `branching_ratio` at
+    today's prices; `peak_branching_ratio` and the fall `peak_at` which it occurs. After a fall of the trigger by
+    `reference_fall`: amplification, forced sales (USD of seized collateral), bad debt (USD), accounts liquidated, the
+    concentration of forced sales over accounts (HHI, share of the ten largest), and the collateral and debt (USD) that
+    the accounts liquidated there have today.
     """
     book = compile_book(snapshot)
     falls = np.arange(0.0, largest_fall + band / 2, band)
@@ -173,43 +176,46 @@ def _describe(
     reference_fall: float,
     bad_debt_share: float,
 ) -> dict[str, Any]:
-    debt_legs = book.is_debt
-    all_debt = float((book.amount * book.feed_price[book.leg_feed])[debt_legs].sum())
+    value = book.amount * book.feed_price[book.leg_feed]
+    all_debt = float(value[book.is_debt].sum())
+    members = members[np.argsort(-_supplied_usd(book)[members], kind="stable")]
 
-    def ratio_at(fall: float) -> float:
+    def ratio_at(trigger: Ints, fall: float) -> float:
         shock = np.zeros(len(book.price))
-        shock[members] = -fall
+        shock[trigger] = -fall
         return branching_ratio(_gains(book, shock, members, band)[np.ix_(members, members)])
 
-    def cascade(fall: float) -> ContagionResult:
-        shocks = {str(book.asset_ids[asset]): -fall for asset in members}
-        return run_contagion(snapshot, Scenario("cluster", shocks), book)
+    def cascade(trigger: Ints, fall: float) -> ContagionResult:
+        return run_contagion(snapshot, Scenario("cluster", {str(book.asset_ids[a]): -fall for a in trigger}), book)
 
-    def cause(fall: float) -> str:
-        if ratio_at(fall) >= 1:
+    def cause(trigger: Ints, fall: float) -> str:
+        if ratio_at(trigger, fall) >= 1:
             return "branching ratio"
-        return "bad debt" if cascade(fall).summary()["bad_debt_usd"] > bad_debt_share * all_debt else ""
+        return "bad debt" if cascade(trigger, fall).summary()["bad_debt_usd"] > bad_debt_share * all_debt else ""
 
-    ratios = np.array([ratio_at(fall) for fall in falls])
+    critical, critical_by, trigger = float("nan"), "", members
+    for candidate in [members[[place]] for place in range(len(members))] + [members] * (len(members) > 1):
+        nearer = falls if np.isnan(critical) else falls[falls < critical]
+        found, by = _first_fall(partial(cause, candidate), nearer)
+        if by:
+            critical, critical_by, trigger = found, by, candidate
+    ratios = np.array([ratio_at(trigger, float(fall)) for fall in falls])
     peak = int(ratios.argmax())
-    critical, critical_by = _first_fall(cause, falls)
-    result = cascade(reference_fall)
+    result = cascade(trigger, reference_fall)
     forced = result.liquidations
     venues = sorted(set(forced["venue_id"]))
     by_account = forced.groupby("account_id")["seized_usd"].sum().to_numpy(float) if len(forced) else np.zeros(0)
     share = np.sort(by_account / by_account.sum())[::-1] if by_account.sum() > 0 else np.zeros(0)
     touched = np.isin(book.account_ids, forced["account_id"].unique())[book.leg_account]
-    value = book.amount * book.feed_price[book.leg_feed]
-    in_size_order = members[np.argsort(-_supplied_usd(book)[members], kind="stable")]
     names = dict(zip(snapshot.venues["venue_id"], snapshot.venues["name"], strict=True))
-    symbols = [str(book.symbols[asset]) for asset in in_size_order]
     venue_names = [names[venue] or venue for venue in venues]
     return {
-        "cluster": f"{' + '.join(symbols)} on {', '.join(venue_names) or 'no venue'}",
-        "assets": ", ".join(str(book.asset_ids[asset]) for asset in in_size_order),
+        "cluster": f"{_symbols(book, members)} on {', '.join(venue_names) or 'no venue'}",
+        "assets": ", ".join(str(book.asset_ids[asset]) for asset in members),
         "venues": ", ".join(venues),
         "critical_shock": critical,
         "critical_by": critical_by,
+        "trigger": _symbols(book, trigger),
         "branching_ratio": float(ratios[0]),
         "peak_branching_ratio": float(ratios[peak]),
         "peak_at": float(falls[peak]),
@@ -219,9 +225,13 @@ def _describe(
         "accounts": int(by_account.size),
         "hhi": float((share**2).sum()),
         "top10_share": float(share[:10].sum()),
-        "collateral_usd": float(value[touched & ~debt_legs & (book.weight > 0)].sum()),
-        "debt_usd": float(value[touched & debt_legs].sum()),
+        "collateral_usd": float(value[touched & ~book.is_debt & (book.weight > 0)].sum()),
+        "debt_usd": float(value[touched & book.is_debt].sum()),
     }
+
+
+def _symbols(book: Book, assets: Ints) -> str:
+    return " + ".join(str(book.symbols[asset]) for asset in assets)
 
 
 def _supplied_usd(book: Book) -> Floats:

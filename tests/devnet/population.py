@@ -15,7 +15,7 @@ from .tokens import DECIMALS, FINAL, Prices
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-EQUITY_MEDIAN_USD, EQUITY_SIGMA, EQUITY_MAX_USD = 20_000.0, 1.6, 4_000_000.0
+EQUITY_MEDIAN_USD, EQUITY_SIGMA, EQUITY_MAX_USD = 300_000.0, 1.6, 60_000_000.0
 MAX_TURNS = 15
 SHARED_ACCOUNTS = 12
 """Of the ETH borrowers, so many hold a position in every market."""
