@@ -85,11 +85,13 @@ async def _read_deployment(chain: Chain, deployment: Deployment, progress: Progr
         return {
             "protocol": deployment.protocol,
             "chain": f"eip155:{chain.chain_id}",
+            "venue_id": "",
             "block": chain.block.number,
             "block_hash": chain.block.hash,
             "block_time": datetime.fromtimestamp(chain.block.timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "found": 0,
             "read": 0,
+            "failed": 0,
             "why": f"{deployment.name} at {deployment.address}: {error}",
         }
     log.info("%s: %d accounts found, %d read", where, reading.found, len(reading.accounts))

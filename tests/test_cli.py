@@ -8,12 +8,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 import defi_leverage
 from defi_leverage.console import usd
 from defi_leverage.snapshot import Snapshot
 from defi_leverage.store import save_snapshot
+from defi_leverage.summary import describe_leverage, plain
 from tests.books import make_snapshot
 from tests.command_line import one_error, run
 
@@ -88,6 +91,21 @@ def test_a_depeg_on_the_market_is_not_an_oracle_fault(folder: Path) -> None:
     assert oracle["accounts_liquidated"] == 3
     assert market["amplification"] is not None
     assert oracle["amplification"] is None  # nothing fell by the shock itself: null, not NaN
+
+
+def test_leverage_is_quantiles_and_negative_equity_is_counted_apart() -> None:
+    sunk = make_snapshot({"A": 1.0, "B": 1.0}, [({"A": 100}, {"B": 50}), ({"A": 100}, {"B": 120}), ({"A": 10}, {})])
+    found = plain(describe_leverage(sunk))
+    assert (found["borrowers"], found["without_debt"], found["negative_equity_accounts"]) == (2, 1, 1)
+    assert found["negative_equity_usd"] == -20
+    assert found["aggregate_leverage"] == 2
+    assert set(found["leverage"].values()) == {2.0}
+    assert found["liquidatable_accounts"] == 1
+
+
+def test_what_json_does_not_know() -> None:
+    odd = {"a": np.float64("nan"), "b": np.inf, "c": np.int64(3), "d": (Path("x"), pd.DataFrame({"e": [1.5, np.nan]}))}
+    assert plain(odd) == {"a": None, "b": None, "c": 3, "d": ["x", [{"e": 1.5}, {"e": None}]]}
 
 
 def test_graph_clusters_and_export(folder: Path) -> None:

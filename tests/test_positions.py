@@ -67,19 +67,11 @@ def test_optional_columns(tmp_path: Path, config: Config) -> None:
         "a,v,collateral,eip155:1/erc20:0xC0,10,2000,0.8,0.05,aave,full,{},0.1,inf,emode:1,8,me,WETH",
         header=f"{HEADER},{more}",
     )
-    assert snapshot.assets.loc[0, ["asset_id", "symbol", "decimals", "chain"]].tolist() == [
-        "eip155:1/erc20:0xC0",
-        "WETH",
-        8,
-        "eip155:1",
-    ]
+    (asset,) = snapshot.assets[["asset_id", "symbol", "decimals", "chain"]].to_numpy().tolist()
+    assert asset == ["eip155:1/erc20:0xC0", "WETH", 8, "eip155:1"]
     assert snapshot.venues.loc[[0], ["protocol", "liquidation_rule"]].to_numpy().tolist() == [["aave", "full"]]
-    assert snapshot.accounts.loc[0, ["account_id", "owner", "health_factor", "mode"]].tolist() == [
-        "a@v",
-        "me",
-        np.inf,
-        "emode:1",
-    ]
+    (account,) = snapshot.accounts[["account_id", "owner", "health_factor", "mode"]].to_numpy().tolist()
+    assert account == ["a@v", "me", np.inf, "emode:1"]
     assert snapshot.legs.loc[0, "protocol_fee"] == 0.1
 
 
@@ -137,6 +129,7 @@ def test_mistakes_in_rows(lines: tuple[str, ...], message: str, tmp_path: Path, 
     [
         ("feed_kind", "oracle", "line 2, column feed_kind: 'oracle' is no kind of feed; write market, ratio, fixed"),
         ("feed_kind", "ratio", "column feed_base: '' names no asset for a ratio feed"),
+        ("kind", "stable", "line 2, column kind: 'stable' is no kind of asset; write one of token, lst"),
         ("rule", "aave", "line 2, column rule: 'aave' is no liquidation rule; write aave_v3"),
         ("rule_parameters", "{'a': 1}", "line 2, column rule_parameters: .* are no parameters of the rule aave_v3"),
         (
@@ -158,8 +151,18 @@ def test_mistakes_in_optional_columns(column: str, value: str, message: str, tmp
 
 def test_a_ratio_feed_needs_a_priced_base(tmp_path: Path, config: Config) -> None:
     header = f"{HEADER},feed_kind,feed_base"
-    with pytest.raises(ImportFileError, match="line 2, column feed_base: 'ETH' has no price of its own in this file"):
+    with pytest.raises(ImportFileError, match="line 2, column feed_base: 'ETH' has no price in this file"):
         import_text(tmp_path, config, "a,v,collateral,wstETH,10,2000,0.8,0.05,ratio,ETH", header=header)
+
+
+def test_a_ratio_feed_may_stand_on_a_ratio_feed(tmp_path: Path, config: Config) -> None:
+    rows = (
+        "a,v,collateral,wstETH,10,2400,0.8,0.05,ratio,stETH",
+        "a,v,collateral,stETH,10,1990,0.8,0.05,ratio,ETH",
+        "a,v,debt,ETH,1,2000,,,,",
+    )
+    feeds = import_text(tmp_path, config, *rows, header=f"{HEADER},feed_kind,feed_base").feeds
+    assert feeds["base_feed_id"].tolist() == ["stETH:ratio:ETH", "ETH", ""]
 
 
 def test_what_belongs_to_an_account_or_a_venue_must_agree(tmp_path: Path, config: Config) -> None:

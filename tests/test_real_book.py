@@ -44,8 +44,8 @@ def real_book(recorded: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) 
 def positions_of(recorded: pd.DataFrame) -> pd.DataFrame:
     """Two legs a side and account: stETH and the rest of the collateral, ETH and the rest of the debt.
 
-    What the rests consist of is not in the file: each is an asset of its own, worth 1 USD. All collateral weighs its account's
-    recorded average threshold. A rest below 1e-7 of the total is the rounding of two reads and left out.
+    What the rests consist of is not in the file: each is an asset of its own, worth 1 USD. All collateral of an account
+    weighs its recorded average threshold. A rest below 1e-7 of the total is the rounding of two reads and left out.
     """
     steth_price = ETH_USD * float((recorded["collateral_steth_calc"] / recorded["amount"]).median())
     parts = []

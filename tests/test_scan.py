@@ -87,7 +87,7 @@ async def test_a_scan_is_a_snapshot_and_knows_its_block(fake_reader: None, tmp_p
     assert code == 0
     (folder,) = (tmp_path / "out").iterdir()
     assert folder.name.startswith("2023-11-15T012032Z-936-")
-    assert str(folder) in out.replace("\n", "")
+    assert f"Snapshot: {folder}\n" in out
     snapshot = load_snapshot(folder)
     assert snapshot.complete
     assert snapshot.coverage["block_hash"].tolist() == [block_hash(936)]

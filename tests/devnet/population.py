@@ -24,7 +24,7 @@ SHARED_ACCOUNTS = 12
 WAVES: dict[str, Prices] = {
     "lenders": FINAL,
     "glitch": Prices(eth=6_000.0, btc=180_000.0, ratio=1.18),
-    "rally": Prices(eth=3_150.0, btc=93_500.0, ratio=1.206),
+    "rally": Prices(eth=3_150.0, btc=93_500.0, ratio=1.2),
     "slump": Prices(eth=2_930.0, btc=88_500.0, ratio=1.179),
     "late": FINAL,
     "touch": FINAL,
@@ -156,7 +156,7 @@ class Population:
         self._add(Kind.DUST_BORROWER, {"late": [Step(Do.SUPPLY, "WETH", 10**10), Step(Do.BORROW, *owed)]})
 
     def _liquidatable(self, index: int) -> None:
-        collateral = {"WBTC" if index % 3 == 0 else "WETH": self._equity()}
+        collateral = {"WBTC" if index % 3 == 0 else "WETH": min(self._equity(), 150_000.0)}
         self._open(Kind.LIQUIDATABLE, collateral, {"USDC": 1.0}, "glitch", health=self._random.uniform(0.9, 0.995))
 
     def _bad_debt(self, index: int) -> None:

@@ -1,0 +1,193 @@
+"""config.toml -> frozen Config: what to scan, and what a chain does not tell (depth, backing, scenarios).
+
+Each table of the file is described by a mapping of its keys. An unknown key, a wrong type or a missing value is one
+ConfigError that names the file, the key's full path (the rows of a [[table]] count from 1) and the remedy.
+"""
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, ROOT, ROWS, Key, read_rows, read_table
+from defi_leverage.contagion.scenario import Scenario, parse_change
+from defi_leverage.errors import ConfigError, ScenarioError
+from defi_leverage.protocols import reader_names
+from defi_leverage.reading import Deployment
+
+__all__ = [
+    "BackingConfig",
+    "ChainConfig",
+    "Config",
+    "DepthConfig",
+    "FeedConfig",
+    "expand_urls",
+    "load_config",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainConfig:
+    """One chain. `rpc_urls` are as written, `${NAME}` and all (see `expand_urls`), and stay out of the repr."""
+
+    name: str
+    chain_id: int
+    rpc_urls: tuple[str, ...] = field(repr=False)
+    deployments: tuple[Deployment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DepthConfig:
+    """Market depth: USD sold that lowers the price by 2 %, or the impact model's own parameters in whole tokens.
+
+    `quote`: what the sale pays out, the first of these that a snapshot has; USD where it has none.
+    """
+
+    asset: str
+    model: str
+    quote: tuple[str, ...]
+    depth_2pct_usd: float | None
+    parameters: Mapping[str, float] | None
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackingConfig:
+    """`asset` is a claim on the first of `underlying` that a snapshot has; `units` None: the ratio of the prices."""
+
+    asset: str
+    underlying: tuple[str, ...]
+    units: float | None
+    kind: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class FeedConfig:
+    """What kind of oracle feed prices an asset; a ratio feed follows the feed of the first of `base` there is."""
+
+    asset: str
+    kind: str
+    base: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """A configuration file. `clusters` are keyword arguments of `find_clusters`."""
+
+    path: Path
+    source: str
+    output: Path
+    block: str | int
+    chains: tuple[ChainConfig, ...]
+    depth: tuple[DepthConfig, ...]
+    backing: tuple[BackingConfig, ...]
+    feeds: tuple[FeedConfig, ...]
+    scenarios: tuple[Scenario, ...]
+    clusters: Mapping[str, float]
+
+
+def expand_urls(chain: ChainConfig, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
+    """The chain's URLs with `${NAME}` replaced. Raises ConfigError for a variable that is not set, or a bad URL."""
+
+    def replace(match: re.Match[str]) -> str:
+        if not environment.get(match[1]):
+            raise ConfigError(
+                f"chains.{chain.name}.rpc_urls: the environment variable {match[1]} is not set; set it, or remove the "
+                "URL that uses it",
+                variable=match[1],
+            )
+        return environment[match[1]]
+
+    urls = tuple(re.sub(r"\$\{([^}]*)\}", replace, url) for url in chain.rpc_urls)
+    for position, url in enumerate(urls, start=1):
+        if not re.match(r"https?://[^/\s]+", url):
+            raise ConfigError(  # the URL itself may hold a key
+                f"chains.{chain.name}.rpc_urls[{position}]: not an http:// or https:// URL; correct it"
+            )
+    return urls
+
+
+def load_config(path: "str | Path | None" = None) -> Config:
+    """Read `path`, else ./config.toml, else the configuration that comes with the package.
+
+    Raises ConfigError that names the file, the key and the remedy.
+    """
+    file = Path(path) if path is not None else _default_path()
+    try:
+        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such file; correct --config, or leave it out for the default") from None
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not valid TOML: {error}") from None
+    try:
+        return _read_config(tables, file)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}", **error.attributes) from None
+
+
+def _default_path() -> Path:
+    here = Path(__file__).parent
+    candidates = (Path("config.toml"), here / "config.toml", here.parent / "config.toml")  # the last: a source checkout
+    return next((path for path in candidates if path.is_file()), candidates[0])
+
+
+def _read_config(tables: dict[str, Any], file: Path) -> Config:
+    values = read_table(tables, ROOT, "")
+    chains = tuple(_read_chain(name, table) for name, table in values.pop("chains").items())
+    if values["source"] == "chains" and not chains:
+        raise ConfigError('source is "chains" but there is no [chains.NAME] table; add one, or set source = "sample"')
+    clusters = read_table(values.pop("clusters"), CLUSTERS, "clusters.")
+    rows = {name: read_rows(values.pop(name), keys, name) for name, keys in ROWS.items()}
+    for position, row in enumerate(rows["depth"], start=1):
+        if (row["depth_2pct_usd"] is None) == (row["parameters"] is None):
+            raise ConfigError(f"depth[{position}]: give either depth_2pct_usd or parameters")
+    return Config(
+        path=file,
+        chains=chains,
+        depth=tuple(DepthConfig(**row) for row in rows["depth"]),
+        backing=tuple(BackingConfig(**row) for row in rows["backing"]),
+        feeds=tuple(FeedConfig(**row) for row in rows["feeds"]),
+        scenarios=tuple(_read_scenario(row, position) for position, row in enumerate(rows["scenarios"], start=1)),
+        clusters={name: value for name, value in clusters.items() if value is not None},
+        **values,
+    )
+
+
+def _read_chain(name: str, table: Any) -> ChainConfig:
+    where = f"chains.{name}"
+    protocols = {protocol: Key(lambda rows: rows, []) for protocol in reader_names()}
+    values = read_table(table, CHAIN | protocols, f"{where}.")
+    deployments = tuple(
+        Deployment(protocol=protocol, **row)
+        for protocol in protocols
+        for row in read_rows(values[protocol], DEPLOYMENT, f"{where}.{protocol}")
+    )
+    if not deployments:
+        raise ConfigError(f"{where} names no protocol; add one such as [[{where}.{reader_names()[0]}]]")
+    repeated = {(item.protocol, item.address.lower()) for item in deployments}
+    if len(repeated) < len(deployments):
+        raise ConfigError(f"{where} names the same protocol and address twice; remove one")
+    return ChainConfig(name, values["chain_id"], values["rpc_urls"], deployments)
+
+
+def _read_scenario(row: dict[str, Any], position: int) -> Scenario:
+    try:
+        for name in ("shocks", "feed_shocks"):
+            row[name] = {asset: _change(change, f"{name}.{asset}") for asset, change in row[name].items()}
+        return Scenario(**row)
+    except ScenarioError as error:
+        raise ConfigError(f"scenarios[{position}]: {error}") from None
+
+
+def _change(change: Any, where: str) -> float:
+    if isinstance(change, str):
+        return parse_change(change, where)
+    if isinstance(change, bool) or not isinstance(change, (int, float)):
+        raise ScenarioError(f'{where}: {change!r} is not a change; write it as "-30%" or -0.3')
+    return float(change)

@@ -1,0 +1,177 @@
+"""What people see: rich tables of the same plain values that --json prints."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["print_run", "print_scan", "print_table", "print_text", "scenario_note", "usd"]
+
+Rows = Sequence[dict[str, Any]]
+Column = tuple[str, str, Callable[[Any], str]]
+"""Header, key of the row, and how its value is written."""
+
+_MISSING = "-"
+_SHOWN_ROWS = 25
+
+
+def usd(value: float | None) -> str:
+    """USD for people: $1.23M, $456, -$7.8K; '-' where it is missing."""
+    if value is None:
+        return _MISSING
+    size, sign = abs(value), "-" if value < 0 else ""
+    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
+        if size >= limit * 0.99995:
+            return f"{sign}${size / limit:,.2f}{unit}"
+    return f"{sign if size >= 0.005 else ''}${size:,.2f}" if size < 100 else f"{sign}${size:,.0f}"
+
+
+def price(value: float | None) -> str:
+    """A price in full: $2,345.67, or four digits after the point below 10."""
+    return _MISSING if value is None else f"${value:,.4f}" if abs(value) < 10 else f"${value:,.2f}"
+
+
+def count(value: int | None) -> str:
+    """A whole number with thousands separators."""
+    return _MISSING if value is None else f"{value:,}"
+
+
+def share(value: float | None) -> str:
+    """A fraction as a percentage."""
+    return _MISSING if value is None else f"{value:.1%}"
+
+
+def factor(value: float | None) -> str:
+    """A ratio such as leverage or a health factor."""
+    return _MISSING if value is None else f"{value:,.2f}" if abs(value) < 1e4 else f"{value:,.3g}"
+
+
+def text(value: Any) -> str:
+    """Text as it is; '-' where there is none."""
+    return str(value) if value not in (None, "") else _MISSING
+
+
+def yes(value: bool) -> str:
+    """A truth value."""
+    return "yes" if value else "no"
+
+
+VENUES: tuple[Column, ...] = (
+    ("venue", "venue", text),
+    ("block", "block", count),
+    ("accounts", "read", count),
+    ("failed", "failed", count),
+    ("supplied", "supplied_usd", usd),
+    ("borrowed", "debt_usd", usd),
+)
+LOOPS: tuple[Column, ...] = (
+    ("loop", "loop", text),
+    ("accounts", "accounts", count),
+    ("notional", "notional_usd", usd),
+    ("equity", "equity_usd", usd),
+    ("leverage", "leverage", factor),
+    ("lowest HF", "lowest_health_factor", factor),
+)
+SCENARIOS: tuple[Column, ...] = (
+    ("scenario", "scenario", text),
+    ("rounds", "rounds", count),
+    ("accounts", "accounts_liquidated", count),
+    ("liquidated", "seized_usd", usd),
+    ("bad debt", "bad_debt_usd", usd),
+    ("amplification", "amplification", factor),
+)
+ROUNDS: tuple[Column, ...] = (
+    ("round", "round", count),
+    ("accounts", "accounts", count),
+    ("repaid", "repaid_usd", usd),
+    ("seized", "seized_usd", usd),
+    ("fee", "protocol_fee_usd", usd),
+    ("bad debt", "bad_debt_usd", usd),
+)
+PRICES: tuple[Column, ...] = (
+    ("asset", "symbol", text),
+    ("before", "before_usd", price),
+    ("shocked", "shocked_usd", price),
+    ("final", "final_usd", price),
+)
+CLUSTERS: tuple[Column, ...] = (
+    ("#", "rank", count),
+    ("cluster", "cluster", text),
+    ("critical", "critical_shock", share),
+    ("by", "critical_by", text),
+    ("branching", "peak_branching_ratio", factor),
+    ("forced sales", "forced_sales_usd", usd),
+    ("bad debt", "bad_debt_usd", usd),
+)
+EDGES: tuple[Column, ...] = (
+    ("edges", "kind", text),
+    ("level", "level", text),
+    ("number", "number", count),
+    ("usd", "usd", usd),
+)
+QUANTILES: tuple[Column, ...] = (
+    ("", "name", text),
+    *((f"{name[1:]} %", name, factor) for name in ("p10", "p25", "p50", "p75", "p90", "p99")),
+)
+
+
+def print_table(title: str, columns: Sequence[Column], rows: Rows, note: str = "") -> None:
+    """Print the first rows on stdout, numbers to the right; a note below where there is one."""
+    table = Table(
+        title=escape(title), title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD
+    )
+    for header, _, write in columns:
+        number = write not in (text, yes)
+        table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold")
+    for row in rows[:_SHOWN_ROWS]:
+        table.add_row(*(Text(write(row.get(key))) for _, key, write in columns))
+    console = Console()
+    console.print()
+    console.print(table if rows else f"[bold]{escape(title)}[/bold]: none")
+    if len(rows) > _SHOWN_ROWS:
+        console.print(f"... and {len(rows) - _SHOWN_ROWS:,} more; --json lists all")
+    if note:
+        console.print(Text(note, style="yellow"))
+
+
+def print_text(line: str, whole: bool = False) -> None:
+    """Print one paragraph on stdout; a `whole` one is not broken into lines, so that a path can be copied."""
+    Console().print(Text(line), soft_wrap=whole)
+
+
+def print_scan(found: dict[str, Any]) -> None:
+    """Print what `describe_scan` found."""
+    missing = [f"{row['venue']}: {row['why']}" for row in found["venues"] if row["why"]]
+    print_table("Venues", VENUES, found["venues"], "\n".join(missing))
+    leverage = found["leverage"]
+    rows = [{"name": name.replace("_", " "), **leverage[name]} for name in ("leverage", "health_factor")]
+    print_table("Borrowers with positive equity, quantiles", QUANTILES, rows)
+    print_text(
+        f"{leverage['accounts']:,} accounts, {leverage['borrowers']:,} with debt, aggregate leverage "
+        f"{factor(leverage['aggregate_leverage'])}. Below health factor 1: {leverage['liquidatable_accounts']:,}. "
+        f"Negative equity: {leverage['negative_equity_accounts']:,} ({usd(leverage['negative_equity_usd'])})."
+    )
+    print_text(f"Snapshot: {found['snapshot']}", whole=True)
+
+
+def print_run(found: dict[str, Any]) -> None:
+    """Print what `summarize` found, and the files it is in."""
+    print_scan(found)
+    print_table("Loops", LOOPS, found["loops"])
+    print_table("Scenarios", SCENARIOS, found["scenarios"], scenario_note(found["scenarios"]))
+    print_table("Systemic leverage clusters", CLUSTERS, found["clusters"])
+    print_text("Files: " + ", ".join(found["files"]))
+
+
+def scenario_note(scenarios: Rows) -> str:
+    """What must be said of scenarios beside their figures."""
+    notes = [f"{row['scenario']}: not run: {row['error']}" for row in scenarios if row.get("error")]
+    notes += [f"{row['scenario']}: did not converge" for row in scenarios if row.get("converged") is False]
+    shallow = sorted({symbol for row in scenarios for symbol in row.get("missing_depth", [])})
+    if shallow:
+        notes.append(f"No market depth is configured for {', '.join(shallow)}: their prices could not react.")
+    return "\n".join(notes)
