@@ -210,6 +210,7 @@ def shock(
     if not _print_json(found, as_json):
         console.print_table("Prices", console.PRICES, found["prices"])
         console.print_table("Rounds", console.ROUNDS, found["by_round"])
+        console.print_table("Haircuts by bad debt", console.HAIRCUTS, found["haircuts"])
         console.print_table("Result", console.SCENARIOS, [found], console.scenario_note([found]))
 
 
@@ -229,7 +230,7 @@ def clusters(snapshot: SnapshotArgument, config: ConfigOption = None, as_json: J
         )
     found = plain({"clusters": table})
     if not _print_json(found, as_json):
-        console.print_table("Systemic leverage clusters", console.CLUSTERS, found["clusters"])
+        console.print_clusters(found["clusters"])
 
 
 @app.command()

@@ -92,7 +92,7 @@ def _gains(book: Book, shock: Floats, rows: Ints, band: float) -> Floats:
         factors = account_health_factors(book, book.amount, feed)
         crossing = np.flatnonzero(healthy & (factors < 1))
         if crossing.size:
-            sales = net_sales(book, liquidate(book, book.amount.copy(), feed, factors, crossing))
+            sales = net_sales(book, liquidate(book, book.amount.copy(), feed, factors, crossing), price)
             gains[asset] = (1 - market_prices(book, further, sales) / price) / band
     return np.nan_to_num(gains, neginf=-1 / band)  # purchases that empty a pool: as far as a price may rise
 
@@ -107,7 +107,7 @@ def branching_ratio(gain: Floats) -> float:
 def find_clusters(
     snapshot: Snapshot,
     *,
-    threshold: float = 0.01,
+    threshold: float = 0.05,
     band: float = 0.01,
     largest_fall: float = 0.6,
     reference_fall: float = 0.3,

@@ -50,6 +50,11 @@ def factor(value: float | None) -> str:
     return _MISSING if value is None else f"{value:,.2f}" if abs(value) < 1e4 else f"{value:,.3g}"
 
 
+def health(value: float | None) -> str:
+    """A health factor, with the digits that tell 0.999 from 1."""
+    return "-" if value is None else f"{value:,.4f}"
+
+
 def text(value: Any) -> str:
     """Text as it is; '-' where there is none."""
     return str(value) if value not in (None, "") else _MISSING
@@ -74,7 +79,7 @@ LOOPS: tuple[Column, ...] = (
     ("notional", "notional_usd", usd),
     ("equity", "equity_usd", usd),
     ("leverage", "leverage", factor),
-    ("lowest HF", "lowest_health_factor", factor),
+    ("lowest HF", "lowest_health_factor", health),
 )
 SCENARIOS: tuple[Column, ...] = (
     ("scenario", "scenario", text),
@@ -92,6 +97,11 @@ ROUNDS: tuple[Column, ...] = (
     ("fee", "protocol_fee_usd", usd),
     ("bad debt", "bad_debt_usd", usd),
 )
+HAIRCUTS: tuple[Column, ...] = (
+    ("supply share", "symbol", text),
+    ("venue", "venue_id", text),
+    ("haircut", "haircut", share),
+)
 PRICES: tuple[Column, ...] = (
     ("asset", "symbol", text),
     ("before", "before_usd", price),
@@ -101,11 +111,15 @@ PRICES: tuple[Column, ...] = (
 CLUSTERS: tuple[Column, ...] = (
     ("#", "rank", count),
     ("cluster", "cluster", text),
-    ("critical", "critical_shock", share),
+    ("critical fall", "critical_fall", text),
     ("by", "critical_by", text),
     ("branching", "peak_branching_ratio", factor),
     ("forced sales", "forced_sales_usd", usd),
     ("bad debt", "bad_debt_usd", usd),
+)
+CLUSTERS_NOTE = (
+    "critical fall: the smallest that sustains itself (branching ratio 1) or passes the bound on bad debt; "
+    "branching: its peak; forced sales and bad debt: after the reference fall, 30 % unless configured."
 )
 EDGES: tuple[Column, ...] = (
     ("edges", "kind", text),
@@ -163,13 +177,25 @@ def print_run(found: dict[str, Any]) -> None:
     print_scan(found)
     print_table("Loops", LOOPS, found["loops"])
     print_table("Scenarios", SCENARIOS, found["scenarios"], scenario_note(found["scenarios"]))
-    print_table("Systemic leverage clusters", CLUSTERS, found["clusters"])
+    print_clusters(found["clusters"])
     print_text("Files: " + ", ".join(found["files"]))
+
+
+def print_clusters(clusters: Rows) -> None:
+    """Print clusters, the trigger with its critical fall."""
+    rows = [
+        row | {"critical_fall": f"{row['trigger']} {share(row['critical_shock'])}" if row["critical_by"] else "none"}
+        for row in clusters
+    ]
+    print_table("Systemic leverage clusters", CLUSTERS, rows, CLUSTERS_NOTE)
 
 
 def scenario_note(scenarios: Rows) -> str:
     """What must be said of scenarios beside their figures."""
     notes = [f"{row['scenario']}: not run: {row['error']}" for row in scenarios if row.get("error")]
+    before = max((row.get("liquidatable_before") or 0 for row in scenarios), default=0)
+    if before:
+        notes.append(f"{before:,} accounts are below 1 before any shock; every scenario liquidates them too.")
     notes += [f"{row['scenario']}: did not converge" for row in scenarios if row.get("converged") is False]
     shallow = sorted({symbol for row in scenarios for symbol in row.get("missing_depth", [])})
     if shallow:

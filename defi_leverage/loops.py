@@ -7,15 +7,13 @@ is made of them are one family, because they swap at par. An asset whose underly
 token of two, is a family of its own, and a coin minted against collateral does not belong to that collateral's family.
 The account is counted once, in the loop of its largest collateral asset and its largest debt asset of the family.
 
-A loop is a cycle collateral asset > venue > debt asset > conversions > collateral asset. Cycles are searched in the
-graph of what these accounts really do, one venue at a time: strongly connected components first, then cycles of
-bounded length inside each. With 80 % this is the rule by which Lido's analysis of Aave v2 (June 2023) chose its 271
-looping accounts.
+A loop is a cycle collateral asset > venue > debt asset > conversions > collateral asset that accounts really run; of
+several ways back from the debt to the collateral the shortest is named. With 80 % this is the rule by which Lido's
+analysis of Aave v2 (June 2023) chose its 271 looping accounts.
 """
 
 import logging
-from collections.abc import Iterator
-from itertools import islice, pairwise
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import networkx as nx
@@ -51,12 +49,10 @@ LOOP_COLUMNS = (
 _PAIR = ["venue_id", "collateral_asset_id", "debt_asset_id"]
 _USD = "USD at par"  # the node through which assets of kind usd swap; no identifier of an asset has blanks
 _CONVERSIONS = ("staked", "pooled", "deposited", "wraps")  # the first of these on the way names the loop's kind
-_MAXIMUM_CYCLES = 10_000
 _ROUNDING = 1e-12  # a share of exactly the minimum must not fail on the last bit
 
 
-_Node = tuple[str, str]  # asset, venue or par, and its identifier
-_Edge = tuple[_Node, _Node, str]  # from, to, kind of conversion
+_Node = tuple[str, str]  # asset or par, and its identifier
 _PAR: _Node = ("par", _USD)
 
 
@@ -144,11 +140,11 @@ def find_loops(snapshot: Snapshot, minimum_share: float = 0.8, length_bound: int
     leaves out accounts without positive equity, which negative_equity_accounts counts; lowest_health_factor;
     debt_share_of_venue.
 
-    `length_bound`: most steps of a cycle. What it, or the cap on cycles, leaves out is logged as a warning and listed
-    in the table's `attrs["notices"]`. Complexity: linear in the legs; in the graph O((nodes + edges) * cycles).
+    `length_bound`: most steps of a cycle. Accounts whose loop is longer are logged as a warning and counted in the
+    table's `attrs["notices"]`. Complexity: linear in the legs, and for each debt asset in the backing of its family.
     """
     members = loop_accounts(snapshot, minimum_share)
-    cycles, notices = _find_cycles(snapshot, members, length_bound)
+    cycles = _find_cycles(snapshot, members, length_bound)
     named = dict(zip(snapshot.assets["asset_id"], snapshot.assets["symbol"], strict=True)) | _venue_names(snapshot)
     venue_debt = _venue_debt(snapshot)
     rows, unplaced = [], 0
@@ -159,8 +155,8 @@ def find_loops(snapshot: Snapshot, minimum_share: float = 0.8, length_bound: int
             continue
         path = " > ".join(named.get(step, step) for step in cycle.path)
         rows.append(_loop_row(cycle, path, group, float(venue_debt[cycle.venue_id])))
-    if unplaced:
-        notices.append(f"{unplaced} accounts loop in more than {length_bound} steps; raise length_bound to see them")
+    notices = [f"{unplaced} accounts loop in more than {length_bound} steps; raise length_bound to see them"]
+    notices = notices if unplaced else []
     for notice in notices:
         log.warning("loops: %s", notice)
     loops = pd.DataFrame(rows, columns=list(LOOP_COLUMNS))
@@ -252,72 +248,47 @@ def _loop_names(snapshot: Snapshot, found: pd.DataFrame) -> "pd.Series[str]":
     return found[_PAIR].merge(named, on=_PAIR, how="left")["loop"]
 
 
-def _find_cycles(
-    snapshot: Snapshot, members: pd.DataFrame, length_bound: int
-) -> tuple[dict[tuple[str, str, str], _Cycle], list[str]]:
-    """The shortest cycle of every (venue, collateral, debt) within the bound, and what the cap left out."""
+def _find_cycles(snapshot: Snapshot, members: pd.DataFrame, length_bound: int) -> dict[tuple[str, str, str], _Cycle]:
+    """The shortest cycle of every (venue, collateral, debt) that accounts run, where it is within the bound.
+
+    Every cycle here goes through one venue, so it is known but for the way back from debt to collateral: a shortest
+    path. To enumerate cycles explodes as soon as a few LP tokens of one family connect its assets many times over.
+    """
     conversions = _conversions(snapshot)
-    shortest: dict[tuple[str, str, str], _Cycle] = {}
-    notices = []
-    links = members[[*_PAIR, "family"]].drop_duplicates().sort_values(_PAIR)
-    for venue_id, pairs in links.groupby("venue_id"):
-        edges = [edge for family in sorted(set(pairs["family"])) for edge in conversions.get(family, ())]
-        venue = ("venue", str(venue_id))
-        for asset_id, debt_id in zip(pairs["collateral_asset_id"], pairs["debt_asset_id"], strict=True):
-            edges += [(("asset", asset_id), venue, ""), (venue, ("asset", debt_id), "")]
-        searched = _bounded_cycles(edges, venue, length_bound)
-        for cycle in islice(searched, _MAXIMUM_CYCLES):
-            key = (cycle.venue_id, cycle.collateral_asset_id, cycle.debt_asset_id)
-            before = shortest.get(key)
-            if before is None or (len(cycle.path), cycle.path) < (len(before.path), before.path):
-                shortest[key] = cycle
-        if next(searched, None) is not None:
-            notices.append(f"stopped after {_MAXIMUM_CYCLES:,} cycles of venue {venue_id}; some loops may be missing")
-    return shortest, notices
+    cycles: dict[tuple[str, str, str], _Cycle] = {}
+    links = members[[*_PAIR, "family"]].drop_duplicates()
+    for key, pairs in links.groupby(["family", "debt_asset_id"]):
+        family, debt_id = cast("tuple[str, str]", key)
+        graph = conversions.get(family, nx.Graph())
+        source = ("asset", debt_id)
+        ways = nx.single_source_shortest_path(graph, source, length_bound - 2) if source in graph else {}
+        for venue_id, asset_id in zip(pairs["venue_id"], pairs["collateral_asset_id"], strict=True):
+            way = [source] if asset_id == debt_id and length_bound >= 2 else ways.get(("asset", asset_id))
+            if way is not None:
+                kinds = {graph.edges[step]["kind"] for step in pairwise(way)}
+                path = (asset_id, venue_id, *(identifier for _, identifier in way))
+                cycles[venue_id, asset_id, debt_id] = _Cycle(venue_id, asset_id, debt_id, _loop_kind(kinds), path)
+    return cycles
 
 
-def _conversions(snapshot: Snapshot) -> "dict[str, list[_Edge]]":
-    """By family, how its assets turn into each other: edges both ways along backing, and at par between usd assets."""
+def _conversions(snapshot: Snapshot) -> "dict[str, nx.Graph]":
+    """By family, how its assets turn into each other: along backing, and at par between usd assets."""
     family = find_families(snapshot)
-    edges: dict[str, list[_Edge]] = {}
-
-    def add(root: str, one: _Node, other: _Node, kind: str) -> None:
-        edges.setdefault(root, []).extend([(one, other, kind), (other, one, kind)])
-
+    edges: dict[str, list[tuple[_Node, _Node, str]]] = {}
     claims = _claims(snapshot)
     for asset_id, underlying_id, kind in zip(claims["asset_id"], claims["underlying_id"], claims["kind"], strict=True):
         if family[asset_id] == family[underlying_id]:
-            add(family[asset_id], ("asset", asset_id), ("asset", underlying_id), kind)
+            ends: tuple[_Node, _Node] = ("asset", asset_id), ("asset", underlying_id)
+            edges.setdefault(family[asset_id], []).append((min(ends), max(ends), kind))
     for asset_id in snapshot.assets.loc[snapshot.assets["kind"] == "usd", "asset_id"]:
-        add(_USD, ("asset", asset_id), _PAR, "stable")
-    return edges
+        edges.setdefault(_USD, []).append((("asset", asset_id), _PAR, "stable"))
+    graphs = {root: nx.Graph() for root in edges}
+    for root, graph in graphs.items():
+        # in order, so that of ways of equal length always the same is found, at par rather than through another token
+        ordered = sorted(edges[root], key=lambda edge: (edge[1] != _PAR, edge))
+        graph.add_edges_from((one, other, {"kind": kind}) for one, other, kind in ordered)
+    return graphs
 
 
-def _bounded_cycles(edges: "list[_Edge]", venue: _Node, length_bound: int) -> Iterator[_Cycle]:
-    """Cycles through the venue of at most `length_bound` steps: inside each strongly connected component, bounded."""
-    nodes = sorted({node for source, target, _ in edges for node in (source, target)})
-    number = {node: index for index, node in enumerate(nodes)}  # numbers, so that the order of sets is always the same
-    kinds = {(number[source], number[target]): kind for source, target, kind in sorted(edges, reverse=True)}
-    graph = nx.DiGraph(sorted(kinds))
-    for component in nx.strongly_connected_components(graph):
-        if number[venue] not in component:
-            continue
-        for found in nx.simple_cycles(graph.subgraph(component).copy(), length_bound):
-            if number[venue] not in found:
-                continue  # a conversion there and back
-            start = found.index(number[venue]) - 1
-            steps = [found[(start + step) % len(found)] for step in range(len(found) + 1)]
-            used = {kinds[pair] for pair in pairwise(steps)}
-            yield _Cycle(
-                venue_id=venue[1],
-                collateral_asset_id=nodes[steps[0]][1],
-                debt_asset_id=nodes[steps[2]][1],
-                kind=_loop_kind(used, len(found)),
-                path=tuple(nodes[step][1] for step in steps),
-            )
-
-
-def _loop_kind(conversions: set[str], length: int) -> str:
-    if length == 2:
-        return "same_asset"
-    return next(kind for kind in ("stable", *_CONVERSIONS) if kind in conversions)
+def _loop_kind(conversions: set[str]) -> str:
+    return next((kind for kind in ("stable", *_CONVERSIONS) if kind in conversions), "same_asset")

@@ -166,7 +166,8 @@ def plot_rounds(result: "ContagionResult", assets: int = 6) -> "Figure":
     ends = _spread([path[-1] for path, _ in drawn], 0.06 * max(-min((path[-1] for path, _ in drawn), default=-1), 1))
     for (path, names), end, colour in zip(drawn, ends, np.resize(_COLOURS, len(drawn)), strict=True):
         upper.plot(range(len(path)), path, color=colour, lw=2, marker="o", ms=3)
-        name = ", ".join(names[:3]) + (f" +{len(names) - 3}" if len(names) > 3 else "")
+        shown = sorted(set(names), key=lambda name: (len(name), name))  # what others are made of has the shortest name
+        name = ", ".join(shown[:3]) + (f" +{len(shown) - 3}" if len(shown) > 3 else "")
         at = upper.get_yaxis_transform()
         text = f"{name}: {path[-1]:.1f} %"
         upper.text(1.01, end, text, transform=at, va="center", fontsize=9, color=colour, parse_math=False)

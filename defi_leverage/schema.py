@@ -97,9 +97,11 @@ def _default(column: Column, completed: Mapping[str, pd.Series], rows: int) -> p
 def _cast(column: Column, values: pd.Series) -> pd.Series:
     where = f"{column.table}.{column.name}"
     if column.dtype == "text":
-        bad = values.map(lambda value: not isinstance(value, str))
-        _refuse(bad, values, f"{where}: not text", "write it as text, '' where there is none")
-        return values.astype(object)
+        text = values.astype(object)
+        if len(text) and pd.api.types.infer_dtype(text, skipna=False) != "string":
+            bad = text.map(lambda value: not isinstance(value, str))
+            _refuse(bad, text, f"{where}: not text", "write it as text, '' where there is none")
+        return text
     numbers = pd.to_numeric(values, errors="coerce")
     bad = numbers.isna() & values.notna() & (values.astype(str).str.lower() != "nan")
     _refuse(bad, values, f"{where}: not a number", "write a plain number")
@@ -205,6 +207,8 @@ def _refuse(bad: "pd.Series | np.ndarray", shown: pd.Series, problem: str, remed
     rows = np.flatnonzero(np.asarray(bad))
     if not rows.size:
         return
-    examples = ", ".join(f"row {row} ({shown.iloc[row]!r})" for row in rows[:_SHOWN_ROWS])
+    values = [shown.iloc[row] for row in rows[:_SHOWN_ROWS]]
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    examples = ", ".join(f"row {row} ({value!r})" for row, value in zip(rows, plain, strict=False))
     more = f" and {rows.size - _SHOWN_ROWS} more" if rows.size > _SHOWN_ROWS else ""
     raise SnapshotError(f"{problem}: {examples}{more}; {remedy}", rows=rows.tolist())

@@ -145,6 +145,17 @@ def test_what_the_bound_leaves_out_is_said(caplog: pytest.LogCaptureFixture) -> 
     assert "1 accounts loop in more than 4 steps" in caplog.text
 
 
+def test_many_ways_back_do_not_explode() -> None:
+    coins = [f"C{number}" for number in range(8)]
+    pools = [f"LP{number}" for number in range(60)]
+    snapshot = make_snapshot(dict.fromkeys(coins + pools, 1.0), [({pool: 100}, {"C0": 80}) for pool in pools])
+    rows = [(pool, coin, 0.25, "pooled") for number, pool in enumerate(pools) for coin in np.roll(coins, number)[:4]]
+    loops = find_loops(with_kinds(with_backing(snapshot, *rows), **dict.fromkeys(coins, "usd")))
+    assert loops["accounts"].sum() == len(loops) == 60
+    assert loops.set_index("loop").loc["LP0/C0 on v", "path"] == "LP0 > v > C0 > LP0"
+    assert loops.set_index("loop").loc["LP4/C0 on v", "path"] == "LP4 > v > C0 > USD at par > C4 > LP4"
+
+
 def test_loops_of_equal_symbols_have_different_names() -> None:
     tables = book(({"rETH": 1}, {"ETH": 0.5}), ({"rETH": 2}, {"ETH": 0.5}), venue_of=["v", "w"]).tables
     tables["venues"] = tables["venues"].assign(name="Core")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from graphlib import CycleError, TopologicalSorter
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,8 @@ class Book:
     Per leg: leg_account, leg_asset, leg_feed (indices), is_debt, amount (whole tokens), weight, bonus, fee (fractions).
     Per feed: feed_price (USD), feed_asset, feed_base (index or -1), follows_market; `ratio_feeds` in the order in which
     they can be valued. Per asset: price (USD). `claims` in the
-    order in which they can be valued; `sales_route[a, b]`: tokens of b that the market sees sold for one token of a.
+    order in which they can be valued; `routes` in the order in which sales pass on: (asset, what a sale of it pays out
+    in, units of that a token, or nan for what the market prices say).
     """
 
     account_ids: NDArray[np.object_]
@@ -80,16 +82,17 @@ class Book:
     price: Floats
     claims: tuple[Claim, ...]
     markets: tuple[Market, ...]
-    sales_route: Floats
+    routes: tuple[tuple[int, int, float], ...]
     rules: tuple[Callable[..., Floats], ...]
 
     @property
     def missing_depth(self) -> Bools:
         """Per asset: whether selling it moves no price at all, for want of market depth."""
-        has_market = np.zeros(len(self.price), bool)
-        has_market[[market.asset for market in self.markets]] = True
-        reached: Bools = ((self.sales_route != 0) & has_market).any(axis=1)
-        return ~reached
+        reacts = np.zeros(len(self.price), bool)
+        reacts[[market.asset for market in self.markets]] = True
+        for asset, base, _ in reversed(self.routes):
+            reacts[asset] |= reacts[base]
+        return ~reacts
 
 
 def compile_book(snapshot: Snapshot) -> Book:
@@ -135,7 +138,7 @@ def compile_book(snapshot: Snapshot) -> Book:
         price=price,
         claims=claims,
         markets=_compile_markets(snapshot, asset_index),
-        sales_route=_compile_routes(snapshot, asset_index, price, claims),
+        routes=_compile_routes(snapshot, asset_index, claims),
         rules=tuple(_compile_rule(row) for row in venues.to_dict("records")),
     )
 
@@ -145,7 +148,16 @@ def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Floats]:
     if name not in LIQUIDATION_RULES:
         known = ", ".join(LIQUIDATION_RULES)
         raise ScenarioError(f"venue {venue['venue_id']}: unknown liquidation_rule {name!r}; this version knows {known}")
-    return partial(LIQUIDATION_RULES[name], **parameters)
+    rule = LIQUIDATION_RULES[name]
+    known_parameters = set(signature(rule).parameters) - {"accounts"}
+    if unknown := sorted(set(parameters) - known_parameters):
+        takes = ", ".join(sorted(known_parameters)) or "none"
+        raise ScenarioError(
+            f"venue {venue['venue_id']}: {name} has no parameter {', '.join(unknown)}; it takes {takes}"
+        )
+    if wrong := [key for key, value in parameters.items() if not isinstance(value, (int, float))]:
+        raise ScenarioError(f"venue {venue['venue_id']}: {name} takes numbers; correct {', '.join(wrong)}")
+    return partial(rule, **parameters)
 
 
 def _order_of(needs: dict[int, set[int]], symbols: pd.Series, what: str) -> list[int]:
@@ -207,14 +219,15 @@ def _factor(
     return function(net_sales, scale * depth_multiplier)
 
 
-def _compile_routes(snapshot: Snapshot, assets: pd.Index, price: Floats, claims: tuple[Claim, ...]) -> Floats:
-    """Tokens of b that reach b's market for each token of a sold, at the snapshot's prices.
+def _compile_routes(
+    snapshot: Snapshot, assets: pd.Index, claims: tuple[Claim, ...]
+) -> tuple[tuple[int, int, float], ...]:
+    """Where a sale goes on to, in the order in which it does.
 
     A sale for a quote asset pays out in it, and that is sold on: wstETH sold for WETH to repay WETH leaves the ETH
     market alone. An asset without a market of its own that can be redeemed at once (wrapped, deposited) is sold as what
     it is a claim on.
     """
-    position = {asset_id: index for index, asset_id in enumerate(assets)}
     position = {asset_id: index for index, asset_id in enumerate(assets)}
     quotes = {row["asset_id"]: row["quote"] for row in snapshot.depth.to_dict("records")}
     redeemable = set(snapshot.backing.loc[snapshot.backing["kind"].isin(["wraps", "deposited"]), "asset_id"])
@@ -224,15 +237,11 @@ def _compile_routes(snapshot: Snapshot, assets: pd.Index, price: Floats, claims:
             continue
         if quote not in position:
             raise ScenarioError(f"depth of {asset_id}: quote {quote!r} is no asset here; use an asset_id or USD")
-        asset, base = position[asset_id], position[quote]
-        passes_to[asset] = ((base, float(price[asset] / price[base])),)
+        passes_to[position[asset_id]] = ((position[quote], float("nan")),)
     for claim in claims:
         if assets[claim.asset] in redeemable and assets[claim.asset] not in quotes:
             passes_to[claim.asset] = claim.underlying
     symbols = snapshot.assets.set_index("asset_id")["symbol"].reindex(assets).reset_index(drop=True)
     needs = {asset: {base for base, _ in parts} for asset, parts in passes_to.items()}
-    route = np.eye(len(assets))
-    for asset in _order_of(needs, symbols, "the quotes of depth"):
-        for base, units in passes_to.get(asset, ()):
-            route[asset] += units * route[base]
-    return route
+    order = reversed(_order_of(needs, symbols, "the quotes of depth"))
+    return tuple((asset, base, units) for asset in order for base, units in passes_to.get(asset, ()))

@@ -9,7 +9,7 @@ A run goes through these steps:
 4. Every account with HF < 1 is liquidated once, all at the same prices, by its venue's rule: the largest debt leg is
    repaid out of the largest collateral leg (ties: lowest asset_id). Debt that is left without any collateral is bad.
 5. Seized collateral, less the protocol's fee, is sold and the repaid asset is bought; the cumulative net sales X move
-   the market: m = m0 * (1 + shock) * impact(X).
+   the market: m = m0 * (1 + shock) * impact(X). A sale for a quote asset sells that asset on.
 6. Bad debt lowers the supply shares of its venue and asset pro rata.
 7. Record; stop when a round liquidates nobody (converged) or after max_rounds (not converged, and reported so).
 """
@@ -96,7 +96,7 @@ def run_contagion(snapshot: Snapshot, scenario: Scenario, book: Book | None = No
         bad = _write_off(book, state.amount, below)
         bad["usd"] = bad["amount"].to_numpy() * feeds[book.leg_feed[bad["leg"].to_numpy()]]
         np.add.at(state.bad_debt, (book.account_venue[bad["account"]], book.leg_asset[bad["leg"]]), bad["amount"])
-        state.sales += net_sales(book, done, scenario.sell_collateral, scenario.buy_debt)
+        state.sales += net_sales(book, done, prices[-1], scenario.sell_collateral, scenario.buy_debt)
         state.history.append((done, bad, feeds))
         following = prices_now()
         if not np.isfinite(following).all():
@@ -249,12 +249,19 @@ def _write_off(book: Book, amount: Floats, accounts: Ints) -> pd.DataFrame:
     return bad
 
 
-def net_sales(book: Book, done: Liquidations, sell_collateral: bool = True, buy_debt: bool = True) -> Floats:
-    """Net tokens of every asset that reach its market from these liquidations. Step 5."""
+def net_sales(
+    book: Book, done: Liquidations, price: Floats, sell_collateral: bool = True, buy_debt: bool = True
+) -> Floats:
+    """Net tokens of every asset that reach its market from these liquidations, at market prices `price`. Step 5.
+
+    What a sale pays out in is sold on, what a purchase is paid with is bought, along the book's routes.
+    """
     assets = len(book.price)
     sold = np.bincount(book.leg_asset[done.collateral_leg], weights=done.seized - done.fee, minlength=assets)
     bought = np.bincount(book.leg_asset[done.debt_leg], weights=done.repaid, minlength=assets)
-    flow: Floats = (sold * sell_collateral - bought * buy_debt) @ book.sales_route
+    flow = (sold * sell_collateral - bought * buy_debt).astype(np.float64)
+    for asset, base, units in book.routes:
+        flow[base] += flow[asset] * (price[asset] / price[base] if np.isnan(units) else units)
     return flow
 
 

@@ -147,6 +147,21 @@ class ContagionResult:
         return (base - final) / (base - shocked) if base - shocked > 1e-12 * base else float("nan")
 
     @property
+    def haircuts(self) -> pd.DataFrame:
+        """Supply shares that bad debt lowers: asset_id, symbol, venue_id, haircut (share of the claim that is lost)."""
+        book, final = self.book, self.price_path[-1]
+        moved = final / self.price_path[0]
+        rows = []
+        for claim in book.claims:
+            backing = sum(units * final[asset] for asset, units in claim.underlying) / claim.backing_value
+            haircut = 1 - moved[claim.asset] / backing
+            if claim.venue >= 0 and haircut > 1e-12:
+                rows.append(
+                    (book.asset_ids[claim.asset], book.symbols[claim.asset], book.venue_ids[claim.venue], haircut)
+                )
+        return pd.DataFrame(rows, columns=["asset_id", "symbol", "venue_id", "haircut"])
+
+    @property
     def missing_depth(self) -> list[str]:
         """Symbols of assets that were sold or bought without any market depth: their prices could not react."""
         book, traded = self.book, np.zeros(len(self.book.price), bool)
@@ -163,7 +178,9 @@ class ContagionResult:
         liquidated: NDArray[np.int64] = np.unique(
             np.concatenate([done.account for done, _, _ in self.rounds_recorded] or [np.zeros(0, np.int64)])
         )
-        moved = np.flatnonzero((self.price_path != self.price_path[0]).any(axis=0))
+        shares = np.zeros(len(book.price), bool)
+        shares[[claim.asset for claim in book.claims if claim.venue >= 0]] = True
+        moved = np.flatnonzero((self.price_path != self.price_path[0]).any(axis=0) & ~shares)
         already_bad = self.bad_before
         bad_price = book.feed_price[book.leg_feed[already_bad["leg"].to_numpy(np.int64)]]
         return {
@@ -189,6 +206,7 @@ class ContagionResult:
                 }
                 for asset in moved
             ],
+            "haircuts": self.haircuts.to_dict("records"),
             "missing_depth": self.missing_depth,
         }
 

@@ -6,11 +6,13 @@ A reader module has one public coroutine, `read`, of the type `Reader`. Adding a
 import importlib
 import pkgutil
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from defi_leverage.chain import Chain
 from defi_leverage.errors import ConfigError
 from defi_leverage.reading import Deployment, Reading
+
+if TYPE_CHECKING:
+    from defi_leverage.chain import Chain
 
 __all__ = ["Progress", "Reader", "load_reader", "reader_names"]
 
@@ -25,7 +27,7 @@ class Reader(Protocol):
     goes wrong with single accounts or markets is in the reading's `failed` and `skipped`.
     """
 
-    def __call__(self, chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Awaitable[Reading]:
+    def __call__(self, chain: "Chain", deployment: Deployment, progress: Progress | None = None) -> Awaitable[Reading]:
         """The reading of `deployment` at `chain.block`."""
 
 

@@ -70,7 +70,7 @@ def run_reference(snapshot: Snapshot, scenario: Scenario) -> Outcome:
         sales[asset] += tokens
         quote = depth[asset]["quote"] if asset in depth else "USD"
         if quote != "USD":
-            trade(quote, tokens * assets[asset]["price_usd"] / assets[quote]["price_usd"])
+            trade(quote, tokens * out.prices[asset] / out.prices[quote])
 
     def without_collateral(account: str) -> bool:
         return not any(

@@ -27,7 +27,8 @@ def test_a_circle_in_backing_is_refused_by_name() -> None:
 
 def test_a_wrapped_asset_without_a_market_is_sold_as_what_it_wraps() -> None:
     book = compile_book(chain_of(("A", "B"), ("B", "C")))
-    assert book.sales_route[0].tolist() == [1.0, 1.0, 1.0]
+    assert book.routes == ((0, 1, 1.0), (1, 2, 1.0))
+    assert book.missing_depth.tolist() == [True, True, True]
 
 
 def test_a_circle_of_quotes_is_refused() -> None:
@@ -49,5 +50,19 @@ def test_a_circle_of_quotes_is_refused() -> None:
 def test_depth_that_makes_no_sense_is_refused(change: dict[str, str], problem: str) -> None:
     snapshot = make_snapshot({"A": 1.0}, [({"A": 1.0}, {})], depth={"A": 5.0})
     tables = snapshot.tables | {"depth": snapshot.depth.assign(**change)}
+    with pytest.raises(ScenarioError, match=problem):
+        compile_book(Snapshot.from_tables(tables))
+
+
+@pytest.mark.parametrize(
+    ("parameters", "problem"),
+    [
+        ('{"close_factr": 0.5}', "no parameter close_factr; it takes close_factor"),
+        ('{"close_factor": "half"}', "numbers"),
+    ],
+)
+def test_rule_parameters_that_make_no_sense_are_refused(parameters: str, problem: str) -> None:
+    snapshot = make_snapshot({"A": 1.0}, [({"A": 1.0}, {})], rule="aave_v3")
+    tables = snapshot.tables | {"venues": snapshot.venues.assign(liquidation_parameters=parameters)}
     with pytest.raises(ScenarioError, match=problem):
         compile_book(Snapshot.from_tables(tables))

@@ -170,6 +170,9 @@ def test_bad_debt_lowers_the_supply_share_that_lent_it() -> None:
     assert result.summary()["bad_debt_usd"] == pytest.approx(bad)
     assert result.prices["aUSD"].iloc[-1] == pytest.approx(1 - bad / 2e5)
     assert list(result.bad_debt["account_id"]) == ["a0"]
+    assert result.haircuts.to_dict("records") == [
+        {"asset_id": "aUSD", "symbol": "aUSD", "venue_id": "v", "haircut": pytest.approx(bad / 2e5)}
+    ]
 
 
 def test_debt_without_collateral_before_the_shock_is_not_the_scenarios_bad_debt() -> None:

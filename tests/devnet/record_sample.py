@@ -9,15 +9,18 @@ import asyncio
 import sys
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from defi_leverage.config import load_config
 from defi_leverage.market import apply_config
 from defi_leverage.scan import read_chains
-from defi_leverage.snapshot import Snapshot
 from defi_leverage.store import save_snapshot
 
 from .build import SEED
 from .session import open_devnet
+
+if TYPE_CHECKING:
+    from defi_leverage.snapshot import Snapshot
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "defi_leverage" / "sample"
