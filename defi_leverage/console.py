@@ -113,13 +113,13 @@ CLUSTERS: tuple[Column, ...] = (
     ("cluster", "cluster", text),
     ("critical fall", "critical_fall", text),
     ("by", "critical_by", text),
-    ("branching", "peak_branching_ratio", factor),
+    ("peak", "peak_branching_ratio", factor),
     ("forced sales", "forced_sales_usd", usd),
     ("bad debt", "bad_debt_usd", usd),
 )
 CLUSTERS_NOTE = (
     "critical fall: the smallest that sustains itself (branching ratio 1) or passes the bound on bad debt; "
-    "branching: its peak; forced sales and bad debt: after the reference fall, 30 % unless configured."
+    "peak: the largest branching ratio; forced sales and bad debt: after the reference fall, 30 % unless configured."
 )
 EDGES: tuple[Column, ...] = (
     ("edges", "kind", text),
@@ -138,9 +138,12 @@ def print_table(title: str, columns: Sequence[Column], rows: Rows, note: str = "
     table = Table(
         title=escape(title), title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD
     )
-    for header, _, write in columns:
+    names = next((key for _, key, write in columns if write is text), "")
+    for header, key, write in columns:
         number = write not in (text, yes)
-        table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold")
+        # What a row is about keeps room where the terminal is narrow.
+        room = min(17, max((len(text(row.get(key))) for row in rows), default=0)) if key == names else None
+        table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=room)
     for row in rows[:_SHOWN_ROWS]:
         table.add_row(*(Text(write(row.get(key))) for _, key, write in columns))
     console = Console()

@@ -102,9 +102,11 @@ def _cast(column: Column, values: pd.Series) -> pd.Series:
             bad = text.map(lambda value: not isinstance(value, str))
             _refuse(bad, text, f"{where}: not text", "write it as text, '' where there is none")
         return text
-    numbers = pd.to_numeric(values, errors="coerce")
-    bad = numbers.isna() & values.notna() & (values.astype(str).str.lower() != "nan")
-    _refuse(bad, values, f"{where}: not a number", "write a plain number")
+    numbers = values
+    if not pd.api.types.is_float_dtype(values) and not pd.api.types.is_integer_dtype(values):
+        numbers = pd.to_numeric(values, errors="coerce")
+        bad = numbers.isna() & values.notna() & (values.astype(str).str.lower() != "nan")
+        _refuse(bad, values, f"{where}: not a number", "write a plain number")
     numbers = numbers.astype("float64")
     if column.dtype == "float?":
         return numbers
