@@ -112,7 +112,6 @@ CLUSTERS: tuple[Column, ...] = (
     ("#", "rank", count),
     ("cluster", "cluster", text),
     ("critical fall", "critical_fall", text),
-    ("by", "critical_by", text),
     ("peak", "peak_branching_ratio", factor),
     ("forced sales", "forced_sales_usd", usd),
     ("bad debt", "bad_debt_usd", usd),

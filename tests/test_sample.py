@@ -42,7 +42,7 @@ def test_health_factors_are_the_protocols_own(sample: Snapshot) -> None:
 
 
 def test_each_shock_hurts_whom_it_should(sample: Snapshot) -> None:
-    """A fall of ETH: who owes stablecoins, not who loops. A depeg on the market: neither. An oracle fault: the loops."""
+    """A fall of ETH: who owes stablecoins, not who loops. A depeg on the market: neither. An oracle fault: loops."""
     loops = find_loops(sample)
     looping = set(loop_accounts(sample).query("loop.str.startswith('wstETH/WETH')")["account_id"])
     legs = sample.legs.merge(sample.assets[["asset_id", "symbol"]], on="asset_id").groupby("account_id")
