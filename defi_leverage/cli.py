@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 usage, configuration or snapshot, 3 chain or reader, 4 the
 """
 # ruff: noqa: PLC0415 - each command imports what it needs, so that --help answers at once.
 
+import io
 import json
 import logging
 import os
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defi_leverage import __version__
-from defi_leverage.errors import ConfigError, LeverageError
+from defi_leverage.errors import ConfigError, LeverageError, one_line
 
 if TYPE_CHECKING:
     from defi_leverage.config import Config
@@ -57,10 +58,15 @@ class GraphFormat(StrEnum):
 
 def main() -> None:
     """Run the command line; every failure is one line on stderr and an exit code."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a token's name may be more than the terminal can show
     try:
         app()
     except LeverageError as error:
         sys.exit(_fail(str(error), error.exit_code))
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        sys.exit(_fail(f"{where}{error.strerror or error}; choose another place, or make room there", 2))
     except MemoryError:
         sys.exit(_fail("out of memory; use a machine with more, or a smaller snapshot", 1))
     except Exception as error:
@@ -71,8 +77,7 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> int:
-    line = " ".join(message.split())
-    sys.stderr.write(f"error: {line}\n")
+    sys.stderr.write(f"error: {one_line(message)}\n")
     return code
 
 
@@ -116,13 +121,13 @@ def scan(
 def run(
     config: ConfigOption = None, output: OutputOption = None, block: BlockOption = None, as_json: JsonOption = False
 ) -> None:
-    """The whole job: scan, loops, the configured scenarios, clusters, and the graph in every format."""
+    """The whole job: scan, loops, the configured scenarios, clusters, the graph in every format, and figures."""
     from defi_leverage import console
     from defi_leverage.export import export_graph
     from defi_leverage.graph import build_graph
     from defi_leverage.logs import show_progress
     from defi_leverage.store import write_whole
-    from defi_leverage.summary import summarize
+    from defi_leverage.summary import draw, summarize
 
     settings = _load_config(config)
     folder = output or settings.output
@@ -133,6 +138,9 @@ def run(
     files = [folder / f"graph.{item.value}" for item in GraphFormat]
     for item, file in zip(GraphFormat, files, strict=True):
         export_graph(graph, file, item.value)
+    for name, content in draw(snapshot, graph, settings, found).items():
+        files.append(folder / name)
+        write_whole(files[-1], content)
     files.append(folder / "summary.json")
     found["files"] = [str(file) for file in files]
     write_whole(files[-1], _encode(found).encode())
@@ -305,18 +313,20 @@ def _scan(settings: "Config", output: Path | None, block: str | None) -> "tuple[
     from defi_leverage.config_keys import parse_block
     from defi_leverage.logs import show_progress
     from defi_leverage.scan import scan as read
-    from defi_leverage.store import save_scan
+    from defi_leverage.store import check_writable, save_scan
 
     wanted = None if block is None else parse_block(block)
+    folder = output or settings.output
+    check_writable(folder)  # before hours of reading, not after
     with show_progress() as progress:
         snapshot = read(settings, wanted, progress)
-    return snapshot, save_scan(snapshot, output or settings.output)
+    return snapshot, save_scan(snapshot, folder)
 
 
 def _encode(found: Any) -> str:
     from defi_leverage.summary import plain
 
-    return json.dumps(plain(found), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
 
 
 def _print_json(found: Any, as_json: bool) -> bool:

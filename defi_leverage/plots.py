@@ -1,10 +1,12 @@
 """Figures of a book: who borrows what against what, leverage, shock ladders, rounds and gains.
 
 Each function takes the tables that the other modules make and returns a matplotlib Figure without any global state;
-save it with `figure.savefig(path)`. matplotlib comes with the extra `defi-leverage[plots]`. Colours are the palette of
-Okabe & Ito (2008), which people with colour blindness tell apart.
+save it with `figure.savefig(path)`, or take its bytes from `to_png`. matplotlib comes with the extra
+`defi-leverage[plots]`. Colours are the palette of Okabe & Ito (2008), which people with colour blindness tell apart.
 """
 
+import io
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -17,10 +19,11 @@ from defi_leverage.errors import ConfigError
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
     from defi_leverage.contagion.result import ContagionResult
 
-__all__ = ["plot_gain", "plot_graph", "plot_ladder", "plot_leverage", "plot_rounds"]
+__all__ = ["plot_gain", "plot_graph", "plot_ladder", "plot_leverage", "plot_rounds", "to_png"]
 
 _COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")
 _BLUE, _BAD, _GREY, _INK = "#0072B2", "#D55E00", "#9A9A9A", "#222222"
@@ -53,7 +56,7 @@ def plot_graph(graph: nx.MultiDiGraph, assets: int = 12, venues: int = 6) -> "Fi
     colour = _family_colours(graph)
     _draw_flows(axes, supplied, columns[0], columns[1], 0, total, colour)
     _draw_flows(axes, borrowed, columns[1], columns[2], 1, total, colour)
-    label = {node: str(data.get("label", node)) for node, data in graph.nodes(data=True)}
+    label = {node: _short(str(data.get("label", node))) for node, data in graph.nodes(data=True)}
     for x, column in enumerate(columns):
         for node, (bottom, height) in column.items():
             fill = _INK if x == 1 else colour.get(node, _GREY)
@@ -95,50 +98,51 @@ def plot_leverage(health: pd.DataFrame) -> "Figure":
     axes = figure.add_subplot()
     leverage, debt = known["leverage"].to_numpy(float), known["debt_usd"].to_numpy(float)
     if len(known):
-        axes.step(
-            leverage, np.arange(1, len(known) + 1) / len(known), where="post", color=_BLUE, lw=2, label="accounts"
+        shares = (0.5, 0.95)
+        at = [float(np.quantile(leverage, share)) for share in shares]
+        quantiles = ", ".join(
+            f"{share:.0%}"[:-1] + f" % up to {value:.1f}x" for share, value in zip(shares, at, strict=True)
         )
-        axes.step(leverage, debt.cumsum() / debt.sum(), where="post", color=_BAD, lw=2, ls="--", label="debt, by USD")
-        for share in (0.5, 0.95):
-            at = float(np.quantile(leverage, share))
-            axes.plot([at], [share], "o", color=_BLUE)
-            axes.annotate(
-                f"{100 * share:.0f} % of accounts: {at:.1f}x",
-                (at, share),
-                (8, -14),
-                textcoords="offset points",
-                fontsize=9,
-                color=_BLUE,
-                bbox={"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1},
-            )
-        axes.legend(loc="upper left", frameon=False)
+        order = np.arange(1, len(known) + 1) / len(known)
+        axes.step(leverage, order, where="post", color=_BLUE, lw=2, label=f"accounts: {quantiles}")
+        axes.step(
+            leverage, debt.cumsum() / debt.sum(), where="post", color=_BAD, lw=2, ls="--", label="their debt in USD"
+        )
+        axes.plot(at, shares, "o", color=_BLUE)
+        axes.legend(loc="best")
         axes.set_xscale("log")
         ticks = [tick for tick in (1, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000, 10_000) if tick <= leverage.max() * 1.5]
         axes.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
         axes.minorticks_off()
-        axes.set_xlim(1, max(float(leverage.max()) * 1.05, 1.5))
+        axes.set_xlim(
+            1, max(1.5, min((tick for tick in ticks if tick >= leverage.max()), default=leverage.max() * 1.05))
+        )
     whole = float(known["supplied_usd"].sum()) / float(known["equity_usd"].sum()) if len(known) else float("nan")
     under = len(borrowers) - len(known)
     title = f"Leverage of {len(borrowers):,} borrowers: {whole:.2f}x together"
-    _finish(axes, title + (f", {under:,} without equity left out" if under else ""), "leverage (supplied / equity)", "")
+    _finish(
+        axes,
+        title + (f", {under:,} without equity left out" if under else ""),
+        "leverage (supplied / equity)",
+        "share at or below",
+    )
     axes.set_ylim(0, 1.02)
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0 %", "25 %", "50 %", "75 %", "100 %"])
-    axes.set_ylabel("share at or below")
     return figure
 
 
 def plot_ladder(ladder: pd.DataFrame, title: str = "Shock ladder") -> "Figure":
     """USD liquidated and bad debt against the size of a fall.
 
-    `ladder`: one row a shock with `fall` (fraction, 0.3 is a fall of 30 %), `liquidated_usd` and `bad_debt_usd`. Bad
-    debt is some orders smaller, so that each has its own panel.
+    `ladder`: one row a shock with `fall` (fraction, 0.3 is a fall of 30 %) and what `ContagionResult.summary` calls
+    `seized_usd` and `bad_debt_usd`. Bad debt is some orders smaller, so that each has its own panel.
     """
     rows = ladder.sort_values("fall")
     figure = _figure(8, 5.5)
     upper, lower = figure.subplots(2, 1, sharex=True)
     for axes, column, colour, name in (
-        (upper, "liquidated_usd", _BLUE, "liquidated"),
-        (lower, "bad_debt_usd", _BAD, "bad debt"),
+        (upper, "seized_usd", _BLUE, "liquidated, USD"),
+        (lower, "bad_debt_usd", _BAD, "bad debt, USD"),
     ):
         fall, usd = rows["fall"].to_numpy(float) * 100, rows[column].to_numpy(float)
         axes.plot(fall, usd, color=colour, marker="o", ms=4, lw=2)
@@ -146,59 +150,73 @@ def plot_ladder(ladder: pd.DataFrame, title: str = "Shock ladder") -> "Figure":
         _finish(axes, title if axes is upper else "", "" if axes is upper else "fall of the price, %", name)
         axes.set_ylim(0, max(float(usd.max(initial=0)) * 1.1, 1))
         axes.yaxis.set_major_formatter(lambda value, _: _money(value))
+    figure.align_ylabels()
     return figure
 
 
 def plot_rounds(result: "ContagionResult", assets: int = 6) -> "Figure":
     """Market prices round by round against those before the shock, and the USD seized in each round.
 
-    The `assets` that fall most are drawn; assets whose prices move alike share a line.
+    The assets that are shocked, and of those held or owed the ones that fall most, `assets` lines together; assets
+    that move alike share a line.
     """
-    prices = result.prices
+    book, prices = result.book, result.prices
     change = (prices / prices.iloc[0] - 1) * 100
-    symbol = dict(zip(result.book.asset_ids, result.book.symbols, strict=True))
+    named = {name.lower() for name in result.scenario.shocks}
+    held = set(book.asset_ids[book.leg_asset])
     lines: dict[tuple[float, ...], list[str]] = {}
-    for asset_id in change.columns[(change.abs() > 1e-6).any()]:
-        lines.setdefault(tuple(change[asset_id].round(4)), []).append(str(symbol[asset_id]))
-    drawn = sorted(lines.items(), key=lambda line: line[0][-1])[:assets]
+    first: set[tuple[float, ...]] = set()
+    for asset_id, symbol in zip(book.asset_ids, book.symbols, strict=True):
+        path = tuple(change[asset_id].round(4))
+        shocked = asset_id.lower() in named or symbol.lower() in named
+        if (shocked or asset_id in held) and any(path):
+            lines.setdefault(path, []).append(str(symbol))
+            first |= {path} if shocked else set()
+    drawn = sorted(lines.items(), key=lambda line: (line[0] not in first, line[0][-1]))[:assets]
+    drawn.sort(key=lambda line: line[0][-1])
     figure = _figure(9, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-    ends = _spread([path[-1] for path, _ in drawn], 0.06 * max(-min((path[-1] for path, _ in drawn), default=-1), 1))
-    for (path, names), end, colour in zip(drawn, ends, np.resize(_COLOURS, len(drawn)), strict=True):
+    for (path, _), colour in zip(drawn, np.resize(_COLOURS, len(drawn)), strict=True):
         upper.plot(range(len(path)), path, color=colour, lw=2, marker="o", ms=3)
+    low, high = upper.get_ylim()
+    ends = _spread([path[-1] for path, _ in drawn], 0.06 * (high - low), high)
+    for (path, names), end, colour in zip(drawn, ends, np.resize(_COLOURS, len(drawn)), strict=True):
         shown = sorted(set(names), key=lambda name: (len(name), name))  # what others are made of has the shortest name
-        name = ", ".join(shown[:3]) + (f" +{len(shown) - 3}" if len(shown) > 3 else "")
-        at = upper.get_yaxis_transform()
-        text = f"{name}: {path[-1]:.1f} %"
+        name = ", ".join(map(_short, shown[:3])) + (f" +{len(shown) - 3}" if len(shown) > 3 else "")
+        at, text = upper.get_yaxis_transform(), f"{name}: {path[-1]:+.1f} %"
         upper.text(1.01, end, text, transform=at, va="center", fontsize=9, color=colour, parse_math=False)
     rounds = result.rounds
     lower.bar(rounds["round"], rounds["seized_usd"], color=_GREY, width=0.6)
     lower.yaxis.set_major_formatter(lambda value, _: _money(value))
     lower.xaxis.get_major_locator().set_params(integer=True)
     state = "ends" if result.converged else "does not end"
-    title = f"{result.scenario.name}: the cascade {state} after {len(rounds)} round{'s' * (len(rounds) != 1)}"
-    _finish(upper, title, "", "market price, % of before")
-    _finish(lower, "", "round (0: before the shock)", "seized")
+    title = (
+        f"{_short(result.scenario.name, 45)}: the cascade {state} after {len(rounds)} round{'s' * (len(rounds) != 1)}"
+    )
+    _finish(upper, title, "", "change of market price, %")
+    _finish(lower, "", "round (0: before the shock; the last: final prices)", "seized, USD")
+    figure.align_ylabels()
     return figure
 
 
-def plot_gain(gain: pd.DataFrame, labels: Mapping[str, str] | None = None, assets: int = 15) -> "Figure":
+def plot_gain(
+    gain: pd.DataFrame,
+    labels: "Mapping[str, str] | pd.Series[str] | None" = None,
+    assets: int = 15,
+    title: str = "Gain",
+) -> "Figure":
     """Heat map of a gain matrix: how far the column's price follows a fall of the row's, through liquidations.
 
-    `gain`: from `gain_matrix`; `labels`: asset_id -> what to write, such as the symbol. The `assets` with the largest
-    gains are drawn. Gains of 1 and more sustain themselves; prices that rise show as 0.
+    `gain`: from `gain_matrix`; `labels`: asset_id -> what to write, such as the symbol; `title`: the state it belongs
+    to. The `assets` with the largest gains are drawn. Gains of 1 and more sustain themselves; a rise shows as 0.
     """
     values = gain.clip(lower=0).to_numpy(float)
-    rows, columns = (
-        order[: max(1, int((values.max(axis=axis)[order] >= _LEAST_GAIN).sum()))]
-        for axis, order in (
-            (1, np.argsort(-values.max(axis=1))[:assets]),
-            (0, np.argsort(-values.max(axis=0))[:assets]),
-        )
-    )
+    columns = _strongest(values.max(axis=0), assets)
+    rows = _strongest(values[:, columns].max(axis=1), assets)
     cells = values[np.ix_(rows, columns)]
-    names = [(labels or {}).get(str(asset), str(asset)) for asset in gain.index]
-    figure = _figure(2.6 + 0.6 * len(columns), 1.9 + 0.45 * len(rows))
+    known = {} if labels is None else dict(labels)
+    names = [_short(known.get(str(asset), str(asset)), 16) for asset in gain.index]
+    figure = _figure(max(6.5, 3 + 0.6 * len(columns)), 2.6 + 0.45 * len(rows))
     axes = figure.add_subplot()
     # beyond 1 the size no longer matters: the fall sustains itself
     image = axes.imshow(cells, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -211,11 +229,33 @@ def plot_gain(gain: pd.DataFrame, labels: Mapping[str, str] | None = None, asset
         ink = "black" if cells[row, column] > 0.45 else "white"
         text = f"{cells[row, column]:.2f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=8, color=ink)
-    axes.set_xlabel("... this price follows")
-    axes.set_ylabel("1 % off this ...")
-    _title(axes, "Gain: fall in % through liquidations")
-    figure.colorbar(image, ax=axes, extend="max")
+    if cells.max(initial=0) < _LEAST_GAIN:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.text(
+            0.5, 0.5, "no price follows another", transform=axes.transAxes, ha="center", va="center", color="white"
+        )
+    axes.set_xlabel("price that follows")
+    axes.set_ylabel("price that falls")
+    _title(axes, title)
+    figure.colorbar(image, ax=axes, extend="max", label="% for each 1 % of the fall")
     return figure
+
+
+def _strongest(gains: "NDArray[np.float64]", count: int) -> "NDArray[np.int64]":
+    """Where the largest gains are, largest first: what is not zero, but at least one."""
+    order = np.argsort(-gains, kind="stable")[:count]
+    return order[: max(1, int((gains[order] >= _LEAST_GAIN).sum()))]
+
+
+def to_png(figure: "Figure") -> bytes:
+    """The figure as the bytes of a PNG file."""
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        # names of tokens may have signs that no font has: they are drawn as boxes
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        figure.savefig(content, format="png")
+    return content.getvalue()
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -228,7 +268,12 @@ def _figure(width: float, height: float) -> "Figure":
 
 def _title(axes: "Axes", title: str) -> None:
     # names and dollar signs are no formulas: parse_math is off wherever they are written
-    axes.set_title(title, loc="left", fontsize=12, color=_INK, parse_math=False)
+    axes.set_title(_short(title, 80), loc="left", fontsize=12, color=_INK, parse_math=False)
+
+
+def _short(name: str, longest: int = 24) -> str:
+    name = " ".join(name.split())  # names of tokens are whatever their deployer wrote
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"
 
 
 def _finish(axes: "Axes", title: str, x_label: str, y_label: str) -> None:
@@ -344,9 +389,9 @@ def _family_colours(graph: nx.MultiDiGraph) -> dict[str, str]:
     return {node: colour for family, colour in zip(families, _COLOURS, strict=False) for node in family}
 
 
-def _spread(values: list[float], gap: float) -> list[float]:
-    """Ascending positions of labels, moved up where they would be closer than `gap`."""
+def _spread(values: list[float], gap: float, top: float) -> list[float]:
+    """Ascending positions of labels at least `gap` apart: moved up, and down from `top` where they would pass it."""
     spread: list[float] = []
     for value in values:
         spread.append(max(value, spread[-1] + gap) if spread else value)
-    return spread
+    return [min(value, top - gap * above) for value, above in zip(spread, reversed(range(len(spread))), strict=True)]

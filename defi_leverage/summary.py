@@ -6,29 +6,36 @@ equity counted apart.
 
 import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import networkx as nx
 import numpy as np
 import pandas as pd
 
-from defi_leverage.clusters import find_clusters
+from defi_leverage.clusters import find_clusters, gain_matrix
 from defi_leverage.config import Config
+from defi_leverage.contagion.book import compile_book
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import LeverageError
 from defi_leverage.health import account_health
 from defi_leverage.loops import find_loops
+from defi_leverage.plots import plot_gain, plot_graph, plot_ladder, plot_leverage, plot_rounds, to_png
 from defi_leverage.snapshot import Snapshot
 
-__all__ = ["describe_leverage", "describe_scan", "describe_venues", "plain", "run_scenarios", "summarize"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+__all__ = ["describe_leverage", "describe_scan", "describe_venues", "draw", "plain", "run_scenarios", "summarize"]
 
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int], None]
 
 _QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
+_FALLS = [step / 20 for step in range(13)]  # of the ladder: 0 to 60 %
 
 
 def plain(value: Any) -> Any:
@@ -137,3 +144,48 @@ def summarize(snapshot: Snapshot, path: "Path | str", config: Config, progress: 
             "clusters": find_clusters(snapshot, **config.clusters, progress=tell),
         }
     )
+
+
+def draw(snapshot: Snapshot, graph: nx.MultiDiGraph, config: Config, found: Mapping[str, Any]) -> dict[str, bytes]:
+    """The figures of what `summarize` found, as PNG by file name; none, and a line in the log, if that cannot be done.
+
+    graph.png; leverage.png; gain.png, the largest gains at the clusters' peaks; rounds.png of the first scenario that
+    shocks anything; ladder.png of the first asset whose market price a scenario shocks.
+    """
+    try:
+        return {name: to_png(figure) for name, figure in _figures(snapshot, graph, config, found)}
+    except (LeverageError, ValueError) as error:
+        log.warning("no figures: %s", error)
+        return {}
+
+
+def _figures(
+    snapshot: Snapshot, graph: nx.MultiDiGraph, config: Config, found: Mapping[str, Any]
+) -> "Iterator[tuple[str, Figure]]":
+    yield "graph.png", plot_graph(graph)
+    yield "leverage.png", plot_leverage(account_health(snapshot))
+    book = compile_book(snapshot)
+    symbols = dict(zip(snapshot.assets["asset_id"], snapshot.assets["symbol"], strict=True))
+    states: list[dict[str, float]] = []  # for each cluster, the fall of its trigger at which it is least stable
+    shown = set(snapshot.legs["asset_id"])
+    for row in found["clusters"]:
+        members = [asset for asset in row["assets"].split(", ") if asset in symbols]
+        trigger = [asset for asset in members if symbols[asset] in row["trigger"].split(" + ")]
+        states.append(dict.fromkeys(trigger, -row["peak_at"]))
+        shown |= set(members)
+    gains = [gain_matrix(snapshot, state, config.clusters.get("band", 0.01), book) for state in states or [{}]]
+    largest = pd.DataFrame(np.max(gains, axis=0), gains[0].index, gains[0].columns)
+    order = [asset for asset in largest.index if asset in shown]
+    state = "each cluster at its peak" if states else "at today's prices"
+    yield "gain.png", plot_gain(largest.loc[order, order], symbols, title=f"Gain through liquidations, {state}")
+    shocking = [
+        scenario
+        for scenario, row in zip(config.scenarios, found["scenarios"], strict=True)
+        if (scenario.shocks or scenario.feed_shocks) and "error" not in row
+    ]
+    for scenario in shocking[:1]:
+        yield "rounds.png", plot_rounds(run_contagion(snapshot, scenario, book))
+    for asset in [name for scenario in shocking for name in scenario.shocks][:1]:
+        ladder = [run_contagion(snapshot, Scenario("", {asset: -fall}), book).summary() for fall in _FALLS]
+        title = f"The market price of {symbols.get(asset, asset)} falls"
+        yield "ladder.png", plot_ladder(pd.DataFrame(ladder).assign(fall=_FALLS), title)

@@ -153,9 +153,14 @@ def test_the_whole_job(sample: None) -> None:
     assert all(Path(file).is_file() for file in summary["files"])
     names = sorted(path.name for path in Path("out").iterdir())
     assert [name for name in names if not name.startswith("undated-")] == [
+        "gain.png",
         "graph.gexf",
         "graph.graphml",
         "graph.json",
+        "graph.png",
+        "ladder.png",
+        "leverage.png",
+        "rounds.png",
         "summary.json",
     ]
     content = {path: path.read_bytes() for path in Path("out").glob("*.*")}
