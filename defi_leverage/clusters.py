@@ -3,15 +3,16 @@
 There is no standard definition of such a cluster; this one is ours. Around a state (prices after a shock), the gain
 K[a, b] is the relative fall of b's market price per unit relative fall of a's, through the accounts whose health factor
 crosses 1 in the next band of a's fall, what is seized from them, and price impact. A cluster is a strongly connected
-component of K above a threshold. Its branching ratio is the Perron root of its block of K: at 1 or more, a fall
-sustains itself. Its critical shock is the smallest fall, of one of its assets (the trigger) or of all of them together,
-that takes the branching ratio to 1 or bad debt past a bound.
+component of K above a threshold. Its branching ratio is the Perron root of its block of K, in which a derived asset
+falls only by what it loses against its backing (else one fall of ETH would count again as the fall of all that is made
+of it): at 1 or more, a fall sustains itself. Its critical shock is the smallest fall, of one of its assets (the
+trigger) or of all of them together, that takes the branching ratio to 1 or bad debt past a bound.
 
 The gain has the form of the propagation matrix of Greenwood, Landier & Thesmar (2015), with liquidation at HF = 1 in
 place of leverage targeting.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,13 +24,16 @@ from defi_leverage.contagion.book import Book, Floats, Ints, compile_book
 from defi_leverage.contagion.engine import (
     account_health_factors,
     feed_prices,
+    impact_factors,
     liquidate,
     market_prices,
     net_sales,
+    resolve_shocks,
     run_contagion,
 )
 from defi_leverage.contagion.result import ContagionResult
 from defi_leverage.contagion.scenario import Scenario
+from defi_leverage.errors import ScenarioError
 from defi_leverage.snapshot import Snapshot
 
 __all__ = ["CLUSTER_COLUMNS", "branching_ratio", "find_clusters", "gain_matrix"]
@@ -59,23 +63,34 @@ Progress = Callable[[int, int], None]
 
 
 def gain_matrix(
-    snapshot: Snapshot, shocks: dict[str, float] | None = None, band: float = 0.01, book: Book | None = None
+    snapshot: Snapshot,
+    shocks: Mapping[str, float] | None = None,
+    band: float = 0.01,
+    book: Book | None = None,
+    *,
+    inherited: bool = True,
 ) -> pd.DataFrame:
     """Gain K (rows: the asset that falls, columns: the asset that follows) at the prices after `shocks`.
 
-    `shocks`: asset_id -> relative change of market price; `band`: the further fall, a fraction, in which accounts are
-    liquidated once. K has no unit. Accounts already below 1 in the state do not count.
+    `shocks`: asset (symbol or asset_id) -> relative change of market price, as in a Scenario; `band`: the further fall,
+    a fraction, in which accounts are liquidated once. `inherited`: whether a derived asset's fall includes that of its
+    backing, as its price does; a branching ratio is taken without. K has no unit. Accounts already below 1 in the state
+    do not count. Raises SnapshotError or ScenarioError for shocks that make no sense here.
     """
+    _check_share("band", band)
     book = book or compile_book(snapshot)
-    shock = np.zeros(len(book.price))
-    for asset_id, change in (shocks or {}).items():
-        shock[np.flatnonzero(book.asset_ids == asset_id)] = change
-    gains = _gains(book, shock, np.arange(len(book.price)), band)
+    shock, _ = resolve_shocks(snapshot, Scenario(shocks=shocks or {}), book)
+    gains = _gains(book, shock, np.arange(len(book.price)), band, inherited=inherited)
     index = pd.Index(book.asset_ids, name="asset_id")
     return pd.DataFrame(gains, index=index, columns=index)
 
 
-def _gains(book: Book, shock: Floats, rows: Ints, band: float) -> Floats:
+def _check_share(name: str, value: float) -> None:
+    if not 0 < value < 1:
+        raise ScenarioError(f"{name} {value} must be a fraction above 0 and below 1")
+
+
+def _gains(book: Book, shock: Floats, rows: Ints, band: float, *, inherited: bool) -> Floats:
     """Rows of the gain matrix at the state after `shock` (relative change by asset)."""
     no_sales = np.zeros(len(book.price))
     state_price = market_prices(book, shock, no_sales)
@@ -93,12 +108,13 @@ def _gains(book: Book, shock: Floats, rows: Ints, band: float) -> Floats:
         crossing = np.flatnonzero(healthy & (factors < 1))
         if crossing.size:
             sales = net_sales(book, liquidate(book, book.amount.copy(), feed, factors, crossing), price)
-            gains[asset] = (1 - market_prices(book, further, sales) / price) / band
+            left = market_prices(book, further, sales) / price if inherited else impact_factors(book, sales)
+            gains[asset] = (1 - left) / band
     return np.nan_to_num(gains, neginf=-1 / band)  # purchases that empty a pool: as far as a price may rise
 
 
 def branching_ratio(gain: Floats) -> float:
-    """Perron root (spectral radius) of a gain matrix or a block of one; prices that rise count as no gain."""
+    """Perron root (spectral radius) of a gain matrix without inherited falls; prices that rise count as no gain."""
     if not gain.size:
         return 0.0
     return float(np.abs(np.linalg.eigvals(np.maximum(gain, 0.0))).max())
@@ -126,10 +142,15 @@ def find_clusters(
     today's prices; `peak_branching_ratio` and the fall `peak_at` which it occurs. After a fall of the trigger by
     `reference_fall`: amplification, forced sales (USD of seized collateral), bad debt (USD), accounts liquidated, the
     concentration of forced sales over accounts (HHI, share of the ten largest), and the collateral and debt (USD) that
-    the accounts liquidated there have today.
+    the accounts liquidated there have today. Raises ScenarioError for a threshold that is not positive, or a band or
+    fall outside (0, 1).
     """
+    if not threshold > 0:
+        raise ScenarioError(f"threshold {threshold} must be above 0")
+    for name, value in (("band", band), ("largest_fall", largest_fall), ("reference_fall", reference_fall)):
+        _check_share(name, value)
     book = compile_book(snapshot)
-    falls = np.arange(0.0, largest_fall + band / 2, band)
+    falls = np.arange(0.0, largest_fall + 1e-6 * band, band)
     assets = _falling_assets(book)
     steps, done = len(assets) * len(falls), 0
     largest = np.zeros((len(book.price), len(book.price)))
@@ -137,7 +158,8 @@ def find_clusters(
         for fall in falls:
             shock = np.zeros(len(book.price))
             shock[asset] = -fall
-            largest[asset] = np.maximum(largest[asset], _gains(book, shock, np.array([asset]), band)[asset])
+            gains = _gains(book, shock, np.array([asset]), band, inherited=True)
+            largest[asset] = np.maximum(largest[asset], gains[asset])
             done += 1
             if progress is not None:
                 progress(done, steps)
@@ -162,7 +184,7 @@ def _falling_assets(book: Book) -> Ints:
     follows[book.feed_asset[book.follows_market]] = True
     for claim in reversed(book.claims):
         if follows[claim.asset]:
-            follows[[base for base, _ in claim.underlying]] = True
+            follows[[base for base, *_ in claim.backing]] = True
     return np.flatnonzero(follows)
 
 
@@ -183,7 +205,7 @@ def _describe(
     def ratio_at(trigger: Ints, fall: float) -> float:
         shock = np.zeros(len(book.price))
         shock[trigger] = -fall
-        return branching_ratio(_gains(book, shock, members, band)[np.ix_(members, members)])
+        return branching_ratio(_gains(book, shock, members, band, inherited=False)[np.ix_(members, members)])
 
     def cascade(trigger: Ints, fall: float) -> ContagionResult:
         return run_contagion(snapshot, Scenario("cluster", {str(book.asset_ids[a]): -fall for a in trigger}), book)
@@ -195,9 +217,9 @@ def _describe(
 
     critical, critical_by, trigger = float("nan"), "", members
     for candidate in [members[[place]] for place in range(len(members))] + [members] * (len(members) > 1):
-        nearer = falls if np.isnan(critical) else falls[falls < critical]
+        nearer = falls if np.isnan(critical) else falls[falls < critical + band]
         found, by = _first_fall(partial(cause, candidate), nearer)
-        if by:
+        if by and not found >= critical:
             critical, critical_by, trigger = found, by, candidate
     ratios = np.array([ratio_at(trigger, float(fall)) for fall in falls])
     peak = int(ratios.argmax())

@@ -241,8 +241,8 @@ def _loop_names(snapshot: Snapshot, found: pd.DataFrame) -> "pd.Series[str]":
     """'wstETH/WETH on Core 3.0'; where two loops would share a name, with their identifiers behind it."""
     symbol = snapshot.assets.set_index("asset_id")["symbol"]
     pairs = found[_PAIR].drop_duplicates()
-    name = pairs["collateral_asset_id"].map(symbol) + "/" + pairs["debt_asset_id"].map(symbol)
-    name = (name + " on " + pairs["venue_id"].map(_venue_names(snapshot))).astype(object)
+    of_collateral, of_debt = (pairs[f"{side}_asset_id"].map(symbol).astype(object) for side in ("collateral", "debt"))
+    name = of_collateral + "/" + of_debt + " on " + pairs["venue_id"].map(_venue_names(snapshot)).astype(object)
     exact = " (" + pairs["collateral_asset_id"] + " / " + pairs["debt_asset_id"] + " on " + pairs["venue_id"] + ")"
     named = pairs.assign(loop=name.where(~name.duplicated(keep=False), name + exact))
     return found[_PAIR].merge(named, on=_PAIR, how="left")["loop"]

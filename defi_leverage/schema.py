@@ -33,7 +33,7 @@ class Column:
     name: str
     dtype: str
     default: str
-    minimum: str
+    bounds: str
     values: tuple[str, ...]
     refers: str
     unit: str
@@ -69,10 +69,15 @@ def load_schema() -> dict[str, tuple[Column, ...]]:
 def complete_table(table: str, frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` with the schema's columns in the schema's order and dtypes, optional ones filled from their defaults.
 
-    Raises SnapshotError for an unknown column, a missing required column or a value that its dtype cannot hold.
+    Raises SnapshotError for what is no DataFrame, an unknown or repeated column, a missing required column or a value
+    that its dtype cannot hold.
     """
+    if not isinstance(frame, pd.DataFrame):
+        raise SnapshotError(f"{table}: a {type(frame).__name__}, not a DataFrame; wrap it in pandas.DataFrame")
     columns = load_schema()[table]
     names = [column.name for column in columns]
+    if repeated := sorted({str(name) for name in frame.columns[frame.columns.duplicated()]}):
+        raise SnapshotError(f"{table}: two columns {', '.join(repeated)}; keep one")
     unknown = [str(name) for name in frame.columns if name not in names]
     if unknown:
         raise SnapshotError(f"{table}: unknown column {', '.join(unknown)}; the schema has {', '.join(names)}")
@@ -142,9 +147,11 @@ def check_tables(tables: Mapping[str, pd.DataFrame]) -> None:
 
 def _check_column(column: Column, values: pd.Series, tables: Mapping[str, pd.DataFrame]) -> None:
     where = f"{column.table}.{column.name}"
-    if column.minimum:
-        bad = values <= 0 if column.minimum == ">0" else values < 0
-        _refuse(bad, values, f"{where}: must be {column.minimum}", "correct the value, or leave the row out")
+    if column.bounds == "0..1":
+        _refuse((values < 0) | (values > 1), values, f"{where}: must be 0..1", "write a fraction: 0.05 is 5 %")
+    elif column.bounds:
+        bad = values <= 0 if column.bounds == ">0" else values < 0
+        _refuse(bad, values, f"{where}: must be {column.bounds}", "correct the value, or leave the row out")
     if column.values:
         bad = ~values.isin(column.values)
         _refuse(bad, values, f"{where}: not one of {', '.join(column.values)}", "use one of these words")
@@ -200,6 +207,8 @@ def _check_legs(legs: pd.DataFrame, feeds: pd.DataFrame) -> None:
         "legs.feed_id: prices another asset",
         "name a feed of the leg's asset",
     )
+    overweight = (legs["side"] == "collateral") & (legs["weight"] > 1)
+    _refuse(overweight, legs["weight"], "legs.weight: collateral weighs more than 1", "write 0.83, not 83 or 8300")
     unweighted = (legs["side"] == "debt") & (legs["weight"] <= 0)
     _refuse(unweighted, legs["weight"], "legs.weight: a debt must weigh more than 0", "use 1 for plain debt")
 

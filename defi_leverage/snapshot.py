@@ -50,16 +50,13 @@ class Snapshot:
             raise SnapshotError(
                 f"missing table {', '.join(missing)}; only {', '.join(OPTIONAL_TABLES)} may be left out"
             )
-        given = dict(tables)
-        if "feeds" not in given and {"asset_id", "price_usd"} <= set(given["assets"].columns):
-            assets = given["assets"]
-            given["feeds"] = pd.DataFrame(
-                {"feed_id": assets["asset_id"], "asset_id": assets["asset_id"], "price_usd": assets["price_usd"]}
-            )
-        for name in schema:
-            if name not in given:
-                given[name] = pd.DataFrame({column.name: [] for column in schema[name]})
-        completed = {name: complete_table(name, given[name]) for name in schema}
+        completed = {name: complete_table(name, frame) for name, frame in tables.items()}
+        if "feeds" not in completed:
+            feeds = completed["assets"][["asset_id", "price_usd"]]
+            completed["feeds"] = complete_table("feeds", feeds.assign(feed_id=feeds["asset_id"]))
+        for name in OPTIONAL_TABLES:
+            if name not in completed:
+                completed[name] = complete_table(name, _empty(schema[name]))
         check_tables(completed)
         return cls(**completed)
 
@@ -245,7 +242,7 @@ def _coverage_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]
         for leg in account.legs:
             attributed[leg.side] += leg.amount_raw / 10 ** decimals[leg.asset_id] * prices[leg.asset_id][0]
     venue = _venue_row(reading, prices, decimals)
-    reasons = [f"{name}: {why}" for name, why in {**reading.skipped, **reading.failed}.items()]
+    reasons = [f"{name}: {why}" for name, why in {**reading.gaps, **reading.failed}.items()]
     more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
     return {
         "protocol": reading.venue.protocol,

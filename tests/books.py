@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from random import Random
 from typing import Any
 
 import pandas as pd
@@ -136,3 +137,76 @@ def random_books(draw: st.DrawFn, healthy: bool = False) -> Snapshot:
         rule=rule,
         venue_of=[draw(st.sampled_from(["v", "w"])) for _ in positions],
     )
+
+
+_WIDE_PRICES = {"ETH": 2000.0, "BTC": 4e4, "USD": 1.0, "LST": 2300.0, "WLST": 2500.0, "ALT": 5.0, "LP": 120.0}
+_WIDE_PRICES |= {"aUSD": 1.0, "aWLST": 2500.0}
+_RATIOS = [
+    ("LST/rate", "LST", "ETH", 1.15),
+    ("WLST/rate", "WLST", "LST/rate", 1.08),
+    ("LP/rate", "LP", "ETH/mode", 0.06),
+]
+_DEPTH = {"ETH": 1e3, "BTC": 30.0, "USD": 1e7, "LST": 1e3, "WLST": 1e3, "ALT": 1e5, "LP": 1e4}
+
+
+def wide_book(random: Random) -> Snapshot:
+    """A book that uses all that the schema allows: feeds of every kind, chains of backing, quotes, shares, shorts."""
+    feeds: list[tuple[str, str, float, str, str, float]] = [
+        (asset, asset, price, random.choice(["market", "market", "fixed"]), "", 1.0)
+        for asset, price in _WIDE_PRICES.items()
+    ]
+    feeds.append(("ETH/mode", "ETH", 2000.6, "market", "", 1.0))
+    price = {feed[0]: feed[2] for feed in feeds}
+    for feed_id, asset, base, ratio in _RATIOS:
+        price[feed_id] = price[base] * ratio
+        feeds.append((feed_id, asset, price[feed_id], "ratio", base, ratio))
+    backing = [
+        ("LST", "ETH", 1.15, random.choice(["staked", "wraps"]), ""),
+        ("WLST", "LST", 1.08, random.choice(["staked", "wraps"]), ""),
+        ("aUSD", "USD", 1.0, "deposited", random.choice(["v", "w"])),
+        ("aWLST", "WLST", 1.0, "deposited", "v"),
+        ("LP", "ETH", 0.03, "pooled", ""),
+        ("LP", "USD", 60.0, random.choice(["pooled", "deposited"]), random.choice(["", "w"])),
+    ]
+    quote_of = {"LST": ["ETH"], "WLST": ["ETH", "LST"], "ALT": ["ETH", "USD"]}
+    depth = []
+    for asset, scale in _DEPTH.items():
+        model, parameter = random.choice([("exponential", "depth"), ("constant_product", "reserve")])
+        parameters = json.dumps({parameter: scale * 10 ** random.uniform(-0.7, 1.5)})
+        if random.random() < 0.7:
+            depth.append((asset, random.choice(quote_of.get(asset, ["USD"])), model, parameters))
+    accounts, legs = [], []
+    for number in range(random.randint(1, 14)):
+        account = f"a{number:02}"
+        accounts.append((account, random.choice("vwx")))
+        capacity = 100.0 * (random.random() < 0.2)
+        for feed_id, asset, feed_price, *_ in random.sample(feeds, random.randint(0, 4)):
+            usd, weight = 10 ** random.uniform(2.5, 6), random.choice([0.8, 0.75, 0.83, 0.95, 0.0])
+            capacity += usd * weight
+            bonus, fee = random.choice([0.0, 0.05, 0.1]), random.choice([0.0, 0.1, 0.5])
+            legs.append((account, "collateral", asset, feed_id, usd / feed_price, weight, bonus, fee))
+        use = random.choice([0.0, random.uniform(0.1, 0.6), random.uniform(0.85, 1.3)])
+        for feed_id, asset, feed_price, *_ in random.sample(feeds, random.randint(0, 3)):
+            usd, weight = capacity * use * random.uniform(0.1, 0.9), random.choice([1.0, 1.0, 1.1, 0.9])
+            legs.append((account, "debt", asset, feed_id, usd / feed_price, weight, 0.0, 0.0))
+    rules, health_rules = ["full", "aave_v3", "aave_v3_3"], ["linear", "average_threshold_bps"]
+    venues = [(venue, "test", random.choice(rules), random.choice(health_rules)) for venue in "vwx"]
+    columns = {
+        "feeds": ("feed_id", "asset_id", "price_usd", "kind", "base_feed_id", "ratio"),
+        "venues": ("venue_id", "protocol", "liquidation_rule", "health_rule"),
+        "accounts": ("account_id", "venue_id"),
+        "legs": ("account_id", "side", "asset_id", "feed_id", "amount", "weight", "liquidation_bonus", "protocol_fee"),
+        "backing": ("asset_id", "underlying_id", "units", "kind", "venue_id"),
+        "depth": ("asset_id", "quote", "model", "parameters"),
+    }
+    rows: dict[str, list[Any]] = {
+        "feeds": feeds,
+        "venues": venues,
+        "accounts": accounts,
+        "legs": legs,
+        "backing": backing,
+        "depth": depth,
+    }
+    tables = {name: pd.DataFrame(rows[name], columns=list(columns[name])) for name in rows}
+    assets = pd.DataFrame({"asset_id": list(_WIDE_PRICES), "symbol": list(_WIDE_PRICES)})
+    return Snapshot.from_tables(tables | {"assets": assets.assign(price_usd=list(_WIDE_PRICES.values()))})

@@ -6,6 +6,8 @@ import pytest
 from defi_leverage.clusters import CLUSTER_COLUMNS, branching_ratio, find_clusters, gain_matrix
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.scenario import Scenario
+from defi_leverage.errors import ScenarioError, SnapshotError
+from defi_leverage.snapshot import Snapshot
 from tests.books import Position, cell, make_snapshot
 
 PRICES = {"ETH": 2000.0, "BTC": 40000.0, "USD": 1.0}
@@ -57,6 +59,57 @@ def test_one_asset_has_the_branching_ratio_kappa() -> None:
     assert branching_ratio(gain.to_numpy()) == pytest.approx(own)
     amplified = run_contagion(snapshot, Scenario(shocks={"ETH": -0.002})).amplification
     assert amplified == pytest.approx(1 / (1 - own), rel=0.01)
+
+
+def test_a_derived_asset_does_not_count_its_backing_a_second_time() -> None:
+    """LST sold as the ETH it wraps: both fall together, and the ratio is still what the engine amplifies by."""
+    accounts, kappa, spread = 3000, 0.6, 0.02
+    debts = 0.8 * 2000 * (1 - np.linspace(1e-6, spread, accounts))
+    base = make_snapshot(
+        {"ETH": 2000.0, "LST": 2000.0, "USD": 1.0},
+        [({"LST": 1.0}, {"USD": debt}) for debt in debts],
+        depth={"ETH": 0.8 * accounts / spread / kappa},
+        backing={"LST": ("ETH", 1.0)},
+        bonus=0.0,
+    )
+    snapshot = Snapshot.from_tables(base.tables | {"backing": base.backing.assign(kind="wraps")})
+    gain = gain_matrix(snapshot, band=0.002)
+    assert gain.loc[["ETH", "LST"], ["ETH", "LST"]].to_numpy() == pytest.approx(kappa, rel=0.01)
+    ratio = branching_ratio(gain_matrix(snapshot, band=0.002, inherited=False).to_numpy())
+    amplified = run_contagion(snapshot, Scenario(shocks={"ETH": -0.002})).amplification
+    assert amplified == pytest.approx(1 / (1 - ratio), rel=0.01)
+    cluster = find_clusters(snapshot, band=0.01, bad_debt_share=1.0).iloc[0]
+    assert cluster["cluster"] == "LST + ETH on v"
+    assert cluster["branching_ratio"] == pytest.approx(kappa, rel=0.01)
+    assert np.isnan(cluster["critical_shock"])
+
+
+def test_of_triggers_in_one_step_of_the_search_the_nearest_is_named() -> None:
+    """Holders of both: a joint fall turns critical a little before a fall of ETH alone, within one step."""
+
+    def holders(eth: float, btc: float, nearest: float) -> list[Position]:
+        triggers = 1 - np.linspace(nearest, nearest + 0.03, 100)
+        return [({"ETH": eth, "BTC": btc}, {"USD": 0.8 * (eth * 2000 + btc * 40000) * part}) for part in triggers]
+
+    positions = holders(16, 0.2, 0.07) + holders(4, 0.6, 0.1)
+    cluster = find_clusters(
+        make_snapshot(PRICES, positions, depth={"ETH": 1000.0, "BTC": 50.0}), band=0.05, bad_debt_share=1.0
+    ).iloc[0]
+    assert cluster["trigger"] == "ETH + BTC"
+    assert cluster["critical_shock"] == pytest.approx(0.0322, abs=1e-3)
+
+
+def test_shocks_of_a_state_may_be_symbols_and_must_be_known() -> None:
+    snapshot = make_snapshot(PRICES, ladder("ETH", 2000.0), depth={"ETH": 1e4})
+    assert gain_matrix(snapshot, {"eth": -0.1}).equals(gain_matrix(snapshot, {"ETH": -0.1}))
+    with pytest.raises(SnapshotError, match="no asset 'WETH'"):
+        gain_matrix(snapshot, {"WETH": -0.1})
+
+
+@pytest.mark.parametrize("argument", [{"band": 0.0}, {"band": 1.5}, {"largest_fall": 1.0}, {"threshold": 0.0}])
+def test_searches_that_make_no_sense_are_refused(argument: dict[str, float]) -> None:
+    with pytest.raises(ScenarioError, match=f"{next(iter(argument))} .* must be"):
+        find_clusters(make_snapshot(PRICES, ladder("ETH", 2000.0)), **argument)  # type: ignore[arg-type]
 
 
 def test_the_critical_shock_is_where_the_ratio_passes_one() -> None:

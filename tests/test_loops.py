@@ -169,7 +169,8 @@ def test_a_share_of_half_or_less_is_refused() -> None:
 
 
 def test_a_book_without_loops_has_an_empty_table() -> None:
-    for snapshot in (book(({"UNI": 1}, {"ETH": 0.0001})), synthetic_book(0, seed=1)):
+    nothing = Snapshot.from_tables({name: table.iloc[:0] for name, table in book(({"UNI": 1}, {})).tables.items()})
+    for snapshot in (book(({"UNI": 1}, {"ETH": 0.0001})), synthetic_book(0, seed=1), nothing):
         assert find_loops(snapshot).empty
         assert list(find_loops(snapshot).columns) == list(LOOP_COLUMNS)
         assert loop_accounts(snapshot).empty

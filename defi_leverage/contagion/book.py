@@ -30,14 +30,13 @@ Bools = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A derived asset: its backing (asset index, units), what that is worth in USD at the snapshot's prices, and the
-    venue that issues it (-1: none).
+    """A derived asset: its backing (asset index, units, issuing venue or -1), and what that is worth in USD at the
+    snapshot's prices.
     """
 
     asset: int
-    underlying: tuple[tuple[int, float], ...]
+    backing: tuple[tuple[int, float, int], ...]
     backing_value: float
-    venue: int = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +154,11 @@ def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Floats]:
         raise ScenarioError(
             f"venue {venue['venue_id']}: {name} has no parameter {', '.join(unknown)}; it takes {takes}"
         )
-    if wrong := [key for key, value in parameters.items() if not isinstance(value, (int, float))]:
-        raise ScenarioError(f"venue {venue['venue_id']}: {name} takes numbers; correct {', '.join(wrong)}")
+    for key, value in parameters.items():
+        most = float("inf") if key.endswith("_usd") else 1.0
+        if type(value) not in (int, float) or not 0 <= value <= most or value == float("inf"):
+            wanted = "an amount of USD, such as 2000" if key.endswith("_usd") else "a fraction, such as 0.5"
+            raise ScenarioError(f"venue {venue['venue_id']}: {key} {value!r} of {name} must be {wanted}")
     return partial(rule, **parameters)
 
 
@@ -169,24 +171,24 @@ def _order_of(needs: dict[int, set[int]], symbols: pd.Series, what: str) -> list
 
 
 def _compile_claims(snapshot: Snapshot, assets: pd.Index, venues: pd.Index, price: Floats) -> tuple[Claim, ...]:
-    """Derived assets in the order in which they can be valued, each with the value of its backing."""
-    backing = snapshot.backing
-    rows: dict[int, list[tuple[int, float]]] = {}
-    venue_of: dict[int, int] = {}
+    """Derived assets in the order in which they can be valued, each with the value of its backing.
+
+    A coin minted against collateral is a promise of its own price, not a share of that collateral: it is left out.
+    """
+    backing = snapshot.backing[snapshot.backing["kind"] != "minted_against"]
+    rows: dict[int, list[tuple[int, float, int]]] = {}
     derived = assets.get_indexer(pd.Index(backing["asset_id"]))
     underlying = assets.get_indexer(pd.Index(backing["underlying_id"]))
     issuers = venues.get_indexer(pd.Index(backing["venue_id"]))
     for asset, base, units, issuer in zip(derived, underlying, backing["units"], issuers, strict=True):
-        rows.setdefault(int(asset), []).append((int(base), float(units)))
-        venue_of[int(asset)] = int(issuer)
+        rows.setdefault(int(asset), []).append((int(base), float(units), int(issuer)))
     symbols = snapshot.assets.set_index("asset_id")["symbol"].reindex(assets).reset_index(drop=True)
-    order = _order_of({asset: {base for base, _ in parts} for asset, parts in rows.items()}, symbols, "backing")
+    order = _order_of({asset: {base for base, *_ in parts} for asset, parts in rows.items()}, symbols, "backing")
     return tuple(
         Claim(
             asset,
             tuple(sorted(rows[asset])),
-            float(sum(units * price[base] for base, units in sorted(rows[asset]))),
-            venue_of[asset],
+            float(sum(units * price[base] for base, units, _ in sorted(rows[asset]))),
         )
         for asset in order
         if asset in rows
@@ -240,7 +242,7 @@ def _compile_routes(
         passes_to[position[asset_id]] = ((position[quote], float("nan")),)
     for claim in claims:
         if assets[claim.asset] in redeemable and assets[claim.asset] not in quotes:
-            passes_to[claim.asset] = claim.underlying
+            passes_to[claim.asset] = tuple((base, units) for base, units, _ in claim.backing)
     symbols = snapshot.assets.set_index("asset_id")["symbol"].reindex(assets).reset_index(drop=True)
     needs = {asset: {base for base, _ in parts} for asset, parts in passes_to.items()}
     order = reversed(_order_of(needs, symbols, "the quotes of depth"))

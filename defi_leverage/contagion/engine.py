@@ -32,6 +32,7 @@ __all__ = [
     "Liquidations",
     "account_health_factors",
     "feed_prices",
+    "impact_factors",
     "liquidate",
     "market_prices",
     "net_sales",
@@ -52,6 +53,7 @@ class Liquidations:
     fee: Floats
     repaid_usd: Floats
     seized_usd: Floats
+    fee_usd: Floats
 
 
 @dataclass(slots=True)
@@ -79,9 +81,12 @@ def run_contagion(snapshot: Snapshot, scenario: Scenario, book: Book | None = No
     base_health = account_health_factors(book, state.amount, book.feed_price)
     bad_before = _write_off(book, state.amount, np.flatnonzero(base_health < 1))
 
+    def haircut() -> Floats:
+        lost = np.divide(state.bad_debt, initial_supply, out=np.zeros_like(state.bad_debt), where=initial_supply > 0)
+        return np.minimum(lost, 1.0)
+
     def prices_now() -> Floats:
-        haircut = np.divide(state.bad_debt, initial_supply, out=np.zeros_like(state.bad_debt), where=initial_supply > 0)
-        return market_prices(book, shock, state.sales, scenario.depth_multiplier, np.minimum(haircut, 1.0))
+        return market_prices(book, shock, state.sales, scenario.depth_multiplier, haircut())
 
     prices = [book.price, prices_now()]
     converged, exhausted = False, ()
@@ -115,6 +120,7 @@ def run_contagion(snapshot: Snapshot, scenario: Scenario, book: Book | None = No
         final_feed_price=feeds,
         amount=state.amount,
         net_sales=state.sales,
+        haircut=haircut(),
         health_before=base_health,
         health_after=final_health,
         bad_before=bad_before,
@@ -137,6 +143,9 @@ def resolve_shocks(snapshot: Snapshot, scenario: Scenario, book: Book) -> tuple[
             feeds = book.feed_asset == asset_of[resolve_asset(snapshot, name)]
         if not feeds.any():
             raise ScenarioError(f"feed shock {name}: the asset has no feed in this snapshot")
+        if feed_shock[feeds].any():
+            twice = book.feed_ids[feeds & (feed_shock != 0)][0]
+            raise ScenarioError(f"feed shock {name}: feed {twice} is shocked twice; give it one change")
         feed_shock[feeds] = change
     return shock, feed_shock
 
@@ -149,18 +158,23 @@ def market_prices(
     `shock`: relative change by asset; `sales`: cumulative net tokens sold by asset; `haircut`: share of the supply
     lost, venues x assets. inf where purchases would take more than a pool holds.
     """
-    factor = np.ones(len(book.price))
-    for market in book.markets:
-        factor[market.asset] = market.factor(float(sales[market.asset]), depth_multiplier)
-    own = (1 + shock) * factor
+    own = (1 + shock) * impact_factors(book, sales, depth_multiplier)
     price: Floats = book.price * own
     for claim in book.claims:
         value = 0.0
-        for base, units in claim.underlying:
-            kept = 1.0 if haircut is None or claim.venue < 0 else 1.0 - haircut[claim.venue, base]
+        for base, units, venue in claim.backing:
+            kept = 1.0 if haircut is None or venue < 0 else 1.0 - haircut[venue, base]
             value += units * price[base] * kept
         price[claim.asset] = book.price[claim.asset] * (value / claim.backing_value) * own[claim.asset]
     return price
+
+
+def impact_factors(book: Book, sales: Floats, depth_multiplier: float = 1.0) -> Floats:
+    """Factor on every asset's own price after cumulative net `sales` (tokens by asset): 1 where no market is known."""
+    factor = np.ones(len(book.price))
+    for market in book.markets:
+        factor[market.asset] = market.factor(float(sales[market.asset]), depth_multiplier)
+    return factor
 
 
 def feed_prices(book: Book, market_price: Floats, feed_shock: Floats | None = None) -> Floats:
@@ -218,13 +232,23 @@ def liquidate(book: Book, amount: Floats, feed_price: Floats, factors: Floats, b
         )
     repaid_usd, seized_usd = seize(np.minimum(wanted, debt_value), collateral_value, bonus)
     # What is closed whole must leave exactly nothing behind, not a rounding residue.
-    repaid = np.where(repaid_usd >= debt_value, amount[debt_leg], repaid_usd / debt_price)
-    seized = np.where(seized_usd >= collateral_value, amount[collateral_leg], seized_usd / collateral_price)
-    fee = book.fee[collateral_leg] * seized * (bonus / (1 + bonus))
+    repaid, seized = amount[debt_leg], amount[collateral_leg]
+    np.divide(repaid_usd, debt_price, out=repaid, where=repaid_usd < debt_value)
+    np.divide(seized_usd, collateral_price, out=seized, where=seized_usd < collateral_value)
+    fee_share = book.fee[collateral_leg] * (bonus / (1 + bonus))
     amount[debt_leg] -= repaid
     amount[collateral_leg] -= seized
     return Liquidations(
-        account, debt_leg, collateral_leg, factors[account], repaid, seized, fee, repaid_usd, seized_usd
+        account,
+        debt_leg,
+        collateral_leg,
+        factors[account],
+        repaid,
+        seized,
+        seized * fee_share,
+        repaid_usd,
+        seized_usd,
+        seized_usd * fee_share,
     )
 
 
@@ -261,7 +285,10 @@ def net_sales(
     bought = np.bincount(book.leg_asset[done.debt_leg], weights=done.repaid, minlength=assets)
     flow = (sold * sell_collateral - bought * buy_debt).astype(np.float64)
     for asset, base, units in book.routes:
-        flow[base] += flow[asset] * (price[asset] / price[base] if np.isnan(units) else units)
+        if not np.isnan(units):
+            flow[base] += flow[asset] * units
+        elif price[base] > 0:  # what is worthless cannot fall further
+            flow[base] += flow[asset] * (price[asset] / price[base])
     return flow
 
 

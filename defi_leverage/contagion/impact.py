@@ -20,7 +20,8 @@ def exponential(net_sales: float, depth: float) -> float:
 
     Source: Cifuentes, Ferrucci & Shin (2005), inverse demand p = exp(-alpha * sold), with alpha = 1 / depth.
     """
-    return float(np.exp(-net_sales / depth))
+    with np.errstate(over="ignore"):  # purchases far beyond any market: inf
+        return float(np.exp(-net_sales / depth))
 
 
 def constant_product(net_sales: float, reserve: float) -> float:

@@ -23,7 +23,8 @@ class ContagionResult:
 
     `price_path`: market prices, rounds x assets: row 0 before the shock, row r in force in round r, the last row final.
     `exhausted`: symbols of which liquidators would have to buy more than the pool holds, which stopped the run.
-    `amount`: tokens a leg of `book` at the end. `net_sales`: tokens by asset that reached the market.
+    `amount`: tokens a leg of `book` at the end. `net_sales`: tokens by asset that reached the market. `haircut`: share
+    of what was supplied that bad debt took, venues x assets.
     """
 
     scenario: Scenario
@@ -34,6 +35,7 @@ class ContagionResult:
     final_feed_price: Floats
     amount: Floats
     net_sales: Floats
+    haircut: Floats
     health_before: Floats
     health_after: Floats
     bad_before: pd.DataFrame
@@ -63,7 +65,7 @@ class ContagionResult:
                     "protocol_fee": done.fee,
                     "repaid_usd": done.repaid_usd,
                     "seized_usd": done.seized_usd,
-                    "protocol_fee_usd": done.seized_usd * np.divide(done.fee, done.seized),
+                    "protocol_fee_usd": done.fee_usd,
                 }
             )
             for number, (done, _, _) in enumerate(self.rounds_recorded, start=1)
@@ -100,7 +102,7 @@ class ContagionResult:
                     "accounts": int(done.account.size),
                     "repaid_usd": float(done.repaid_usd.sum()),
                     "seized_usd": float(done.seized_usd.sum()),
-                    "protocol_fee_usd": float((done.seized_usd * np.divide(done.fee, done.seized)).sum()),
+                    "protocol_fee_usd": float(done.fee_usd.sum()),
                     "bad_debt_usd": float(bad["usd"].sum()),
                 }
                 for number, (done, bad, _) in enumerate(self.rounds_recorded, start=1)
@@ -135,7 +137,8 @@ class ContagionResult:
     def amplification(self) -> float:
         """Fall in the value of all collateral over the fall that the shock alone causes, at market prices.
 
-        For one shocked asset: its final fall over its shock. nan where the shock lowers nothing.
+        Where one asset is shocked and no other falls, that is its final fall over its shock. nan where the shock lowers
+        nothing.
         """
         book = self.book
         supplied = np.bincount(
@@ -150,15 +153,18 @@ class ContagionResult:
     def haircuts(self) -> pd.DataFrame:
         """Supply shares that bad debt lowers: asset_id, symbol, venue_id, haircut (share of the claim that is lost)."""
         book, final = self.book, self.price_path[-1]
-        moved = final / self.price_path[0]
         rows = []
         for claim in book.claims:
-            backing = sum(units * final[asset] for asset, units in claim.underlying) / claim.backing_value
-            haircut = 1 - moved[claim.asset] / backing
-            if claim.venue >= 0 and haircut > 1e-12:
-                rows.append(
-                    (book.asset_ids[claim.asset], book.symbols[claim.asset], book.venue_ids[claim.venue], haircut)
+            whole = sum(units * final[base] for base, units, _ in claim.backing)
+            for venue in sorted({venue for *_, venue in claim.backing if venue >= 0}):
+                lost = sum(
+                    units * final[base] * self.haircut[venue, base]
+                    for base, units, issuer in claim.backing
+                    if issuer == venue
                 )
+                if lost > 0:
+                    names = book.asset_ids[claim.asset], book.symbols[claim.asset], book.venue_ids[venue]
+                    rows.append((*names, float(lost / whole)))
         return pd.DataFrame(rows, columns=["asset_id", "symbol", "venue_id", "haircut"])
 
     @property
@@ -179,7 +185,7 @@ class ContagionResult:
             np.concatenate([done.account for done, _, _ in self.rounds_recorded] or [np.zeros(0, np.int64)])
         )
         shares = np.zeros(len(book.price), bool)
-        shares[[claim.asset for claim in book.claims if claim.venue >= 0]] = True
+        shares[[claim.asset for claim in book.claims if any(venue >= 0 for *_, venue in claim.backing)]] = True
         moved = np.flatnonzero((self.price_path != self.price_path[0]).any(axis=0) & ~shares)
         already_bad = self.bad_before
         bad_price = book.feed_price[book.leg_feed[already_bad["leg"].to_numpy(np.int64)]]

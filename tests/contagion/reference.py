@@ -17,33 +17,46 @@ class Outcome:
     exhausted: bool = False
     rounds: int = 0
     prices: dict[str, float] = field(default_factory=dict)
-    amounts: dict[tuple[str, str, str], float] = field(default_factory=dict)
+    amounts: dict[tuple[str, str, str, str], float] = field(default_factory=dict)
     repaid_usd: float = 0.0
     seized_usd: float = 0.0
     bad_debt_usd: float = 0.0
 
 
 def run_reference(snapshot: Snapshot, scenario: Scenario) -> Outcome:
-    """One scenario, by the seven steps of the round, for books whose assets have one backing at most."""
+    """One scenario, by the seven steps of the round."""
     assets = {row["asset_id"]: row for row in snapshot.assets.to_dict("records")}
     feeds = {row["feed_id"]: row for row in snapshot.feeds.to_dict("records")}
     venues = {row["venue_id"]: row for row in snapshot.venues.to_dict("records")}
-    backing = {row["asset_id"]: row for row in snapshot.backing.to_dict("records")}
+    backing: dict[str, list[dict[Any, Any]]] = {}
+    for row in snapshot.backing.to_dict("records"):
+        backing.setdefault(row["asset_id"], []).append(row)
     depth = {row["asset_id"]: row for row in snapshot.depth.to_dict("records")}
-    legs = sorted(snapshot.legs.to_dict("records"), key=lambda leg: leg["asset_id"])
+    legs = sorted(snapshot.legs.to_dict("records"), key=lambda leg: (leg["asset_id"], leg["feed_id"]))
     by_account: dict[str, list[dict[Any, Any]]] = {row: [] for row in sorted(snapshot.accounts["account_id"])}
     for leg in legs:
         by_account[leg["account_id"]].append(leg)
     venue_of = dict(zip(snapshot.accounts["account_id"], snapshot.accounts["venue_id"], strict=True))
     sales = dict.fromkeys(assets, 0.0)
+    supplied: dict[tuple[str, str], float] = {}
+    for leg in legs:
+        if leg["side"] == "collateral":
+            place = venue_of[leg["account_id"]], leg["asset_id"]
+            supplied[place] = supplied.get(place, 0.0) + leg["amount"]
+    lost: dict[tuple[str, str], float] = {}
     out = Outcome()
 
     def market_price(asset: str) -> float:
         price = assets[asset]["price_usd"]
         if asset in backing:
-            base = backing[asset]["underlying_id"]
-            price *= market_price(base) / assets[base]["price_usd"]
+            now = sum(row["units"] * market_price(row["underlying_id"]) * kept(row) for row in backing[asset])
+            price *= now / sum(row["units"] * assets[row["underlying_id"]]["price_usd"] for row in backing[asset])
         return float(price * (1 + scenario.shocks.get(asset, 0.0)) * impact(asset))
+
+    def kept(row: dict[Any, Any]) -> float:
+        """What bad debt at the issuing venue leaves of one part of a claim."""
+        place = row["venue_id"], row["underlying_id"]
+        return max(0.0, 1 - lost.get(place, 0.0) / supplied[place]) if supplied.get(place) else 1.0
 
     def impact(asset: str) -> float:
         if asset not in depth:
@@ -66,10 +79,14 @@ def run_reference(snapshot: Snapshot, scenario: Scenario) -> Outcome:
         return float(feed["price_usd"] * market_price(asset) / assets[asset]["price_usd"] * fault)
 
     def trade(asset: str, tokens: float) -> None:
-        """Sell tokens (negative: buy); what a quote asset pays out in is sold on."""
+        """Sell tokens (negative: buy); what a quote asset pays out in, or a redeemed claim is on, is sold on."""
         sales[asset] += tokens
+        parts = backing.get(asset, [])
+        if asset not in depth and any(row["kind"] in ("wraps", "deposited") for row in parts):
+            for row in parts:
+                trade(row["underlying_id"], tokens * row["units"])
         quote = depth[asset]["quote"] if asset in depth else "USD"
-        if quote != "USD":
+        if quote != "USD" and out.prices[quote] > 0:
             trade(quote, tokens * out.prices[asset] / out.prices[quote])
 
     def without_collateral(account: str) -> bool:
@@ -89,10 +106,16 @@ def run_reference(snapshot: Snapshot, scenario: Scenario) -> Outcome:
         price = {feed_id: feed_price(feed_id) for feed_id in feeds}
         out.prices = {asset: market_price(asset) for asset in assets}
         to_trade: list[tuple[str, float]] = []
+        newly_lost: list[tuple[tuple[str, str], float]] = []
         liquidated = False
         for account, positions in by_account.items():
             value = [leg["amount"] * price[leg["feed_id"]] for leg in positions]
             weighted = sum(v * g["weight"] for v, g in zip(value, positions, strict=True) if g["side"] == "collateral")
+            if venues[venue_of[account]]["health_rule"] == "average_threshold_bps" and weighted > 0:
+                whole = sum(
+                    v for v, g in zip(value, positions, strict=True) if g["side"] == "collateral" and g["weight"] > 0
+                )
+                weighted = math.floor(weighted / whole * 1e4 + 1e-7) / 1e4 * whole
             owed = sum(v * g["weight"] for v, g in zip(value, positions, strict=True) if g["side"] == "debt")
             if owed == 0 or weighted / owed >= 1:
                 continue
@@ -109,20 +132,20 @@ def run_reference(snapshot: Snapshot, scenario: Scenario) -> Outcome:
             debt = max(debts, key=lambda n: (value[n], -n))
             collateral = max(counted, key=lambda n: (value[n], -n))
             venue = venues[venue_of[account]]
-            repay = _repayment(venue["liquidation_rule"], weighted / owed, owed, value[debt], value[collateral],
+            total = sum(v for v, g in zip(value, positions, strict=True) if g["side"] == "debt")
+            repay = _repayment(venue["liquidation_rule"], weighted / owed, total, value[debt], value[collateral],
                                positions[collateral]["liquidation_bonus"])  # fmt: skip
             bonus = positions[collateral]["liquidation_bonus"]
             seized = repay * (1 + bonus)
             if seized >= value[collateral]:
                 seized, repay = value[collateral], value[collateral] / (1 + bonus)
-            fee = positions[collateral]["protocol_fee"] * (seized - seized / (1 + bonus))
+            fee_share = positions[collateral]["protocol_fee"] * bonus / (1 + bonus)
             debt_price, collateral_price = price[positions[debt]["feed_id"]], price[positions[collateral]["feed_id"]]
             positions[debt]["amount"] = 0.0 if repay >= value[debt] else positions[debt]["amount"] - repay / debt_price
-            left = positions[collateral]["amount"] - seized / collateral_price
-            positions[collateral]["amount"] = 0.0 if seized >= value[collateral] else left
-            to_trade.append(
-                (positions[collateral]["asset_id"], (seized - fee) / collateral_price * scenario.sell_collateral)
-            )
+            held = positions[collateral]["amount"]
+            taken = held if seized >= value[collateral] else seized / collateral_price
+            positions[collateral]["amount"] = held - taken
+            to_trade.append((positions[collateral]["asset_id"], taken * (1 - fee_share) * scenario.sell_collateral))
             to_trade.append((positions[debt]["asset_id"], -repay / debt_price * scenario.buy_debt))
             out.repaid_usd += repay
             out.seized_usd += seized
@@ -130,15 +153,18 @@ def run_reference(snapshot: Snapshot, scenario: Scenario) -> Outcome:
                 for leg in positions:
                     if leg["side"] == "debt":
                         out.bad_debt_usd += leg["amount"] * price[leg["feed_id"]]
+                        newly_lost.append(((venue_of[account], leg["asset_id"]), leg["amount"]))
                         leg["amount"] = 0.0
         if not liquidated or out.rounds == scenario.max_rounds:
             out.converged = not liquidated
             break
         for asset, tokens in to_trade:
             trade(asset, tokens)
+        for place, tokens in newly_lost:
+            lost[place] = lost.get(place, 0.0) + tokens
         out.rounds += 1
     for leg in legs:
-        out.amounts[leg["account_id"], leg["side"], leg["asset_id"]] = leg["amount"]
+        out.amounts[leg["account_id"], leg["side"], leg["asset_id"], leg["feed_id"]] = leg["amount"]
     return out
 
 

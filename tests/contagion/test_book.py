@@ -58,7 +58,10 @@ def test_depth_that_makes_no_sense_is_refused(change: dict[str, str], problem: s
     ("parameters", "problem"),
     [
         ('{"close_factr": 0.5}', "no parameter close_factr; it takes close_factor"),
-        ('{"close_factor": "half"}', "numbers"),
+        ('{"close_factor": "half"}', "close_factor 'half' of aave_v3 must be a fraction"),
+        ('{"close_factor": 50}', "close_factor 50 of aave_v3 must be a fraction"),
+        ('{"close_factor": NaN}', "close_factor nan of aave_v3 must be a fraction"),
+        ('{"full_close_health_factor": -1}', "must be a fraction"),
     ],
 )
 def test_rule_parameters_that_make_no_sense_are_refused(parameters: str, problem: str) -> None:

@@ -20,6 +20,10 @@ def test_constant_product_spot() -> None:
     assert constant_product(-1000, 1000) == float("inf")
 
 
+def test_purchases_beyond_any_market_are_unbounded() -> None:
+    assert exponential(-1e6, 1.0) == float("inf")
+
+
 @pytest.mark.parametrize("model", list(IMPACT_MODELS))
 def test_depth_to_two_percent(model: str) -> None:
     """Selling exactly the stated depth lowers the price by exactly 2 %."""
