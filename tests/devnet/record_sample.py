@@ -6,6 +6,7 @@ The same seed gives the same bytes. Run by `make sample`.
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -36,5 +37,7 @@ def scan_devnet(seed: int = SEED) -> Snapshot:
 
 
 if __name__ == "__main__":
-    save_snapshot(scan_devnet(), SAMPLE)
+    recorded = scan_devnet()
+    shutil.rmtree(SAMPLE, ignore_errors=True)
+    save_snapshot(recorded, SAMPLE)
     sys.stdout.write(f"{SAMPLE}: {sum(file.stat().st_size for file in SAMPLE.iterdir()):,} bytes\n")
