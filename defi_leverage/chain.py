@@ -27,6 +27,8 @@ __all__ = ["Block", "Call", "Chain", "Limits", "Log", "ReorgError", "Stats", "ma
 
 log = logging.getLogger(__name__)
 
+_YEAR_10000 = 253_402_300_800  # UTC seconds; no calendar goes further
+
 
 @dataclass(frozen=True)
 class Block:
@@ -214,6 +216,7 @@ def _read_block(name: str, found: dict[str, Any], block: int | str) -> Block:
     try:
         read = Block(int(found["number"], 16), found["hash"], int(found["timestamp"], 16))
         valid = re.fullmatch(r"0x[0-9a-f]{64}", read.hash) is not None and block in (read.number, "latest", "finalized")
+        valid = valid and read.number >= 0 <= read.timestamp < _YEAR_10000
     except (KeyError, ValueError, TypeError):
         valid = False
     if not valid:

@@ -139,7 +139,7 @@ def _read_rows(rpc: Rpc, rows: list[dict[str, Any]], query: _Query) -> dict[tupl
                 raise ReorgError(rpc.name, block)
             log = Log(
                 checksum_address(row["address"]),
-                tuple([topic.lower() for topic in row["topics"]]),
+                tuple([_topic(topic) for topic in row["topics"]]),
                 bytes.fromhex(row["data"][2:]),
                 block,
                 index,
@@ -156,3 +156,9 @@ def _read_rows(rpc: Rpc, rows: list[dict[str, Any]], query: _Query) -> dict[tupl
             last_block=last,
         ) from error
     return found
+
+
+def _topic(text: str) -> str:
+    if len(text) != 66 or len(bytes.fromhex(text[2:])) != 32:
+        raise ValueError("a topic is not 32 bytes")
+    return text.lower()

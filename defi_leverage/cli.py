@@ -66,7 +66,7 @@ def main() -> None:
         sys.exit(_fail(str(error), error.exit_code))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(_fail(f"{where}{error.strerror or error}; choose another place, or make room there", 2))
+        sys.exit(_fail(f"{where}{error.strerror or error}; check the path, who may use it, and the room there", 2))
     except MemoryError:
         sys.exit(_fail("out of memory; use a machine with more, or a smaller snapshot", 1))
     except Exception as error:

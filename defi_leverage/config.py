@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, ROOT, ROWS, Key, read_rows, read_table
+from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, ROOT, ROWS, Key, is_number, read_rows, read_table
+from defi_leverage.contagion.impact import compile_impact, depth_parameters
 from defi_leverage.contagion.scenario import Scenario, parse_change
 from defi_leverage.errors import ConfigError, ScenarioError
 from defi_leverage.protocols import reader_names
 from defi_leverage.reading import Deployment
+from defi_leverage.rpc_faults import mask_url
 
 __all__ = [
     "BackingConfig",
@@ -50,7 +52,7 @@ class DepthConfig:
     model: str
     quote: tuple[str, ...]
     depth_2pct_usd: float | None
-    parameters: Mapping[str, float] | None
+    parameters: Mapping[str, Any] | None
     source: str
 
 
@@ -104,9 +106,10 @@ def expand_urls(chain: ChainConfig, environment: Mapping[str, str] = os.environ)
 
     urls = tuple(re.sub(r"\$\{([^}]*)\}", replace, url) for url in chain.rpc_urls)
     for position, url in enumerate(urls, start=1):
-        if not re.match(r"https?://[^/\s]+", url):
+        if mask_url(url) == "***" or "${" in url:
             raise ConfigError(  # the URL itself may hold a key
-                f"chains.{chain.name}.rpc_urls[{position}]: not an http:// or https:// URL; correct it"
+                f"chains.{chain.name}.rpc_urls[{position}]: not an http:// or https:// URL with a host, or a "
+                "${NAME} in it has no end; correct it"
             )
     return urls
 
@@ -118,7 +121,7 @@ def load_config(path: "str | Path | None" = None) -> Config:
     """
     file = Path(path) if path is not None else _default_path()
     try:
-        tables = tomllib.loads(file.read_text(encoding="utf-8"))
+        tables = tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such file; correct --config, or leave it out for the default") from None
     except OSError as error:
@@ -147,6 +150,14 @@ def _read_config(tables: dict[str, Any], file: Path) -> Config:
     for position, row in enumerate(rows["depth"], start=1):
         if (row["depth_2pct_usd"] is None) == (row["parameters"] is None):
             raise ConfigError(f"depth[{position}]: give either depth_2pct_usd or parameters")
+        given = "parameters" if row["depth_2pct_usd"] is None else "depth_2pct_usd"
+        try:
+            if given == "parameters":
+                compile_impact(row["model"], row["parameters"])
+            else:
+                depth_parameters(row["model"], row["depth_2pct_usd"], price_usd=1.0)
+        except ScenarioError as error:
+            raise ConfigError(f"depth[{position}].{given}: {error}") from None
     return Config(
         path=file,
         chains=chains,
@@ -188,6 +199,6 @@ def _read_scenario(row: dict[str, Any], position: int) -> Scenario:
 def _change(change: Any, where: str) -> float:
     if isinstance(change, str):
         return parse_change(change, where)
-    if isinstance(change, bool) or not isinstance(change, (int, float)):
+    if not is_number(change):
         raise ScenarioError(f'{where}: {change!r} is not a change; write it as "-30%" or -0.3')
     return float(change)

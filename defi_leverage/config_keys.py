@@ -1,13 +1,14 @@
 """The keys of config.toml as data: how each is read, its default, and what an error says of it."""
 
 import difflib
-import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from defi_leverage.contagion.impact import IMPACT_MODELS
 from defi_leverage.errors import ConfigError
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ROOT",
     "ROWS",
     "Key",
+    "is_number",
     "nearest",
     "parse_block",
     "read_rows",
@@ -42,6 +44,11 @@ def nearest(name: str, known: Sequence[str]) -> str:
     of = {word.lower(): word for word in known}
     close = [of[word] for word in difflib.get_close_matches(name.lower(), of, 1)]
     return f"did you mean {close[0]}?" if close else f"use one of {', '.join(known)}"
+
+
+def is_number(value: object) -> bool:
+    """Whether `value` is a number, finite as a float; true and false are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def parse_block(value: object) -> str | int:
@@ -90,12 +97,16 @@ def _text(value: Any) -> str:
     return value
 
 
-def _texts(value: Any) -> tuple[str, ...]:
+def _texts(example: str) -> Callable[[Any], tuple[str, ...]]:
     """One text or a list of them."""
-    items = [value] if isinstance(value, str) else value
-    if not isinstance(items, list) or not items or not all(isinstance(item, str) and item for item in items):
-        raise ValueError('must be a list of texts such as ["ETH", "WETH"]')
-    return tuple(items)
+
+    def read(value: Any) -> tuple[str, ...]:
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, list) or not items or not all(isinstance(item, str) and item for item in items):
+            raise ValueError(f"must be a list of texts such as {example}")
+        return tuple(items)
+
+    return read
 
 
 def _one_of(*words: str) -> Callable[[Any], str]:
@@ -109,8 +120,7 @@ def _one_of(*words: str) -> Callable[[Any], str]:
 
 def _number(minimum: float, inclusive: bool = False) -> Callable[[Any], float]:
     def read(value: Any) -> float:
-        is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        if not is_number or value < minimum or (value == minimum and not inclusive):
+        if not is_number(value) or value < minimum or (value == minimum and not inclusive):
             raise ValueError(f"must be a number {'of at least' if inclusive else 'above'} {minimum:g}")
         return float(value)
 
@@ -138,14 +148,25 @@ def _flag(value: Any) -> bool:
     return value
 
 
-def _table(value: Any) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ValueError('must be a table such as { WETH = "-20%" }')
-    return value
+def _table(example: str) -> Callable[[Any], dict[str, Any]]:
+    def read(value: Any) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise ValueError(f"must be a table such as {example}")
+        return value
+
+    return read
 
 
-def _numbers(value: Any) -> dict[str, float]:
-    return {name: _number(0)(number) for name, number in _table(value).items()}
+def _parameters(value: Any) -> dict[str, Any]:
+    """Numbers and lists of them; which ones, and what they must be, the impact model says."""
+
+    def holds_numbers(item: Any) -> bool:
+        return all(map(holds_numbers, item)) if isinstance(item, list) else is_number(item)
+
+    for name, item in _table("{ depth = 12000 }")(value).items():
+        if not holds_numbers(item):
+            raise ValueError(f"{name} must be a number or a list of numbers")
+    return dict(value)
 
 
 def _block(value: Any) -> str | int:
@@ -162,43 +183,49 @@ def _address(value: Any) -> str:
 
 
 def _path(value: Any) -> Path:
-    return Path(_text(value)).expanduser()
+    try:
+        return Path(_text(value)).expanduser()
+    except RuntimeError:
+        raise ValueError("names no user of this machine") from None
 
+
+_assets = _texts('["ETH", "WETH"]')
+_shocks = _table('{ WETH = "-20%" }')
 
 ROOT = {
     "source": Key(_one_of("sample", "chains"), "sample"),
     "output": Key(_path, Path("out")),
     "block": Key(_block, "finalized"),
-    "chains": Key(_table, {}, secret=True),
+    "chains": Key(_table("[chains.ethereum]"), {}, secret=True),
     "depth": Key(lambda rows: rows, []),
     "backing": Key(lambda rows: rows, []),
     "feeds": Key(lambda rows: rows, []),
     "scenarios": Key(lambda rows: rows, []),
     "clusters": Key(lambda table: table, {}),
 }
-CHAIN = {"chain_id": Key(_whole(1)), "rpc_urls": Key(_texts, secret=True)}
+CHAIN = {"chain_id": Key(_whole(1)), "rpc_urls": Key(_texts('["https://rpc.example.com"]'), secret=True)}
 DEPLOYMENT = {"name": Key(_text), "address": Key(_address), "first_block": Key(_whole(0))}
 ROWS: Mapping[str, Mapping[str, Key]] = {
     "depth": {
         "asset": Key(_text),
-        "quote": Key(_texts, ()),
-        "model": Key(_one_of("exponential", "constant_product"), "exponential"),
+        "quote": Key(_assets, ()),
+        "model": Key(_one_of(*IMPACT_MODELS), "exponential"),
         "depth_2pct_usd": Key(_number(0), None),
-        "parameters": Key(_numbers, None),
+        "parameters": Key(_parameters, None),
         "source": Key(_text, "configuration"),
     },
     "backing": {
         "asset": Key(_text),
-        "underlying": Key(_texts),
+        "underlying": Key(_assets),
         "units": Key(_number(0), None),
         "kind": Key(_one_of(*_BACKING_KINDS)),
         "source": Key(_text, "configuration"),
     },
-    "feeds": {"asset": Key(_text), "kind": Key(_one_of(*_FEED_KINDS)), "base": Key(_texts, ())},
+    "feeds": {"asset": Key(_text), "kind": Key(_one_of(*_FEED_KINDS)), "base": Key(_assets, ())},
     "scenarios": {
         "name": Key(_text),
-        "shocks": Key(_table, {}),
-        "feed_shocks": Key(_table, {}),
+        "shocks": Key(_shocks, {}),
+        "feed_shocks": Key(_shocks, {}),
         "depth_multiplier": Key(_number(0), 1.0),
         "sell_collateral": Key(_flag, True),
         "buy_debt": Key(_flag, True),
@@ -207,7 +234,7 @@ ROWS: Mapping[str, Mapping[str, Key]] = {
 }
 CLUSTERS: Mapping[str, Key] = {  # the defaults are those of find_clusters
     "threshold": Key(_number(0), None),
-    "band": Key(_number(0), None),
+    "band": Key(_fall, None),
     "largest_fall": Key(_fall, None),
     "reference_fall": Key(_fall, None),
     "bad_debt_share": Key(_number(0), None),

@@ -25,7 +25,13 @@ __all__ = [
     "RpcError",
     "ScenarioError",
     "SnapshotError",
+    "one_line",
 ]
+
+
+def one_line(text: str) -> str:
+    """`text` on one line, without the characters that a terminal obeys; some of it was written by strangers."""
+    return "".join(sign if sign.isprintable() else "\ufffd" for sign in " ".join(text.split()))
 
 
 class LeverageError(Exception):

@@ -14,7 +14,7 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from defi_leverage.config_keys import nearest
+from defi_leverage.config_keys import is_number, nearest
 from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
 from defi_leverage.errors import ImportFileError
 from defi_leverage.schema import load_schema
@@ -52,6 +52,7 @@ _Bools = NDArray[np.bool_]
 _TEXT = {"account": True, "venue": True, "side": True, "asset": True} | dict.fromkeys(
     ["symbol", "kind", "feed_kind", "feed_base", "protocol", "rule", "rule_parameters", "mode", "owner"], False
 )  # column: whether it must be filled in
+_MAXIMUM_USD = 1e15
 _MAXIMUM_WEIGHT = 1.5  # above any threshold or maintenance margin there is; percent and basis points are far above
 
 
@@ -131,7 +132,9 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, NDArray[np.int64], str]:
     """Every value as text without surrounding blanks, and the line of each row as an editor shows it."""
     content = path.read_bytes()
     lines = content.decode("utf-8-sig").splitlines()  # also refuses what is not UTF-8
-    skipped = next((number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")), 0)
+    skipped = next(
+        (number for number, line in enumerate(lines) if line.strip() and not line.startswith("#")), len(lines)
+    )
     header = next(csv.reader(lines[skipped : skipped + 1]), [])
     if len(header) == 1 and any(mark in header[0] for mark in ";\t|"):
         raise ImportFileError(
@@ -142,6 +145,8 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, NDArray[np.int64], str]:
         raise ImportFileError(f"{path.name}: is empty; start with a line of column names, as in the template")
     if repeated := {name for name in names if names.count(name) > 1}:
         raise ImportFileError(f"{path.name}: column {', '.join(sorted(repeated))} is there twice; remove one")
+    if skipped + 1 == len(lines):
+        return pd.DataFrame(columns=names), np.empty(0, dtype=np.int64), "line"
 
     invalid: list[str] = []
 
@@ -187,6 +192,10 @@ def _check(legs: Legs) -> None:
             legs.refuse(~frame[column].map(lambda value: isinstance(value, str)), column, "is not text", "write text")
         if required:
             legs.refuse(frame[column] == "", column, "is empty", "fill it in")
+        unprintable = ~frame[column].map(str.isprintable).astype(bool)
+        legs.refuse(unprintable, column, "holds a character that cannot be shown", "remove it")
+    has_at = frame["venue"].str.contains("@", regex=False)
+    legs.refuse(has_at, "venue", "has an @, which parts account and venue", "write another name")
     frame["side"] = frame["side"].str.lower()
     legs.refuse(~frame["side"].isin(["collateral", "debt"]), "side", "is not a side", "write collateral or debt")
     is_debt = (frame["side"] == "debt").to_numpy()
@@ -195,6 +204,12 @@ def _check(legs: Legs) -> None:
     _to_number(legs, "price_usd", "write USD a token, such as 3000.5")
     legs.refuse(
         frame["price_usd"] <= 0, "price_usd", "is not a price", "write the oracle's price, or leave the row out"
+    )
+    legs.refuse(
+        frame["amount"] * frame["price_usd"] > _MAXIMUM_USD,
+        "amount",
+        "is worth more than a quadrillion USD",
+        "write whole tokens, not raw units",
     )
     _to_number(legs, "weight", "write a fraction such as 0.83", empty_where=is_debt, empty_is=1.0)
     legs.refuse(
@@ -213,7 +228,8 @@ def _check(legs: Legs) -> None:
         _to_number(legs, column, example, empty_where=optional, empty_is=0.0)
         legs.refuse((frame[column] < 0) | (frame[column] >= 1), column, "is not a fraction below 1", example)
     _to_number(legs, "decimals", "write a whole number such as 18")
-    legs.refuse((frame["decimals"] % 1 != 0) | (frame["decimals"] < 0), "decimals", "is not a whole number", "write 18")
+    is_uint8 = frame["decimals"].isin(range(256))
+    legs.refuse(~is_uint8, "decimals", "is not a whole number from 0 to 255", "write 18")
     _to_number(legs, "health_factor", "write the number, or leave it empty", True, np.nan, infinite=True)
     legs.refuse(frame["health_factor"] < 0, "health_factor", "is negative", "write it as the protocol reports it")
     is_kind = frame["kind"].isin(_ASSET_KINDS)
@@ -258,9 +274,10 @@ def _check_parameters(legs: Legs) -> None:
         try:
             parameters = json.loads(text)
             valid = isinstance(parameters, dict) and set(parameters) <= set(known)
+            valid = valid and all(is_number(value) and value >= 0 for value in parameters.values())
         except ValueError:
             valid = False
         if not valid:
             bad = (legs.frame["rule"] == rule) & (legs.frame["rule_parameters"] == text)
-            remedy = f"write a JSON object of {', '.join(known)}" if known else "leave it empty"
+            remedy = f"write a JSON object of {', '.join(known)}, as numbers" if known else "leave it empty"
             legs.refuse(bad, "rule_parameters", f"are no parameters of the rule {rule}", remedy)

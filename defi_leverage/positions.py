@@ -103,6 +103,7 @@ def _feeds(legs: Legs, config: Config) -> pd.DataFrame:
     suffix = (":ratio:" + frame["feed_base"]).where(is_ratio, ":" + frame["feed_kind"])
     frame["feed_id"] = frame["asset"].where(frame["feed_kind"] == "market", frame["asset"] + suffix)
     legs.agree(["asset", "feed_kind"], "price_usd", "an asset has one price a kind of feed")
+    legs.agree(["feed_id"], "asset", "rename one of the assets")
     feeds = frame.drop_duplicates("feed_id")
     price = feeds.set_index("feed_id")["price_usd"]
     of_asset = _preferred(feeds, "feed_kind", "asset").set_index("asset")["feed_id"]

@@ -128,5 +128,5 @@ class Reading:
     accounts: tuple[AccountReading, ...]
     found: int
     failed: dict[str, str] = field(default_factory=dict)
-    skipped: dict[str, str] = field(default_factory=dict)
-    """Markets left out whole, by name, with the reason."""
+    gaps: dict[str, str] = field(default_factory=dict)
+    """What else is missing, by name, with the reason: markets left out whole, accounts that were not found."""

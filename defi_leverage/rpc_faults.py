@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from defi_leverage.errors import ChainError, RpcError
+from defi_leverage.errors import ChainError, RpcError, one_line
 
 __all__ = ["Fault", "Kind", "ReorgError", "ReplyError", "mask_url", "parse_retry_after", "read_error", "scrub"]
 
@@ -147,7 +147,7 @@ def mask_url(url: str) -> str:
 
 
 def scrub(text: str, url: str) -> str:
-    """`text` without the parts of `url` that may be secret, on one line of at most 300 characters."""
+    """`text` without the parts of `url` that may be secret, on one printable line of at most 300 characters."""
     parts = _split(url)
     secrets = {url}
     if parts is not None:
@@ -159,7 +159,7 @@ def scrub(text: str, url: str) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) > 2:
             text = text.replace(secret, "***")
-    return " ".join(text.split())[:300]
+    return one_line(text)[:300]
 
 
 def parse_retry_after(value: str | None) -> float:

@@ -46,13 +46,13 @@ async def post(
                 if size > max_bytes:
                     return Fault(Kind.SIZE, f"its reply exceeds {max_bytes} bytes")
             return _read(response.status, b"".join(parts), response.headers.get("Retry-After"), url)
-    except (aiohttp.ClientError, OSError) as error:
+    except (aiohttp.ClientError, OSError, UnicodeError) as error:
         return explain_loss(error, url, timeout)
     finally:
         stats.bytes_received += size
 
 
-def explain_loss(error: aiohttp.ClientError | OSError, url: str, timeout: float) -> Fault:
+def explain_loss(error: aiohttp.ClientError | OSError | UnicodeError, url: str, timeout: float) -> Fault:
     """Why a connection gave no reply, without the text of `error`, which names the URL."""
     if isinstance(error, aiohttp.ClientSSLError):
         return Fault(Kind.REFUSED, f"no trusted TLS connection ({type(error).__name__})")
@@ -62,7 +62,7 @@ def explain_loss(error: aiohttp.ClientError | OSError, url: str, timeout: float)
         return Fault(Kind.UNREACHABLE, "no connection in time")
     if isinstance(error, TimeoutError):
         return Fault(Kind.SLOW, f"no answer in {timeout:.3g} s")
-    if isinstance(error, aiohttp.InvalidURL):
+    if isinstance(error, aiohttp.InvalidURL | UnicodeError):  # of a host that no name service can be asked for
         return Fault(Kind.REFUSED, "its URL is not valid")
     return Fault(Kind.BUSY, f"connection lost ({type(error).__name__})")
 

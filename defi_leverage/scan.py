@@ -37,6 +37,11 @@ def scan(config: Config, block: int | str | None = None, progress: Progress | No
     where no deployment at all could be read.
     """
     if config.source == SAMPLE:
+        if block is not None:
+            raise ConfigError(
+                f"block {block} cannot be read from the embedded sample; leave --block out, or configure "
+                f'source = "chains" in {config.path}'
+            )
         return apply_config(load_snapshot(SAMPLE), config)
     reading = read_chains(config, config.block if block is None else block, progress)
     try:

@@ -23,7 +23,7 @@ from defi_leverage.errors import SnapshotError
 from defi_leverage.schema import SCHEMA_VERSION, load_schema
 from defi_leverage.snapshot import Snapshot
 
-__all__ = ["SAMPLE", "list_snapshots", "load_snapshot", "save_scan", "save_snapshot", "write_whole"]
+__all__ = ["SAMPLE", "check_writable", "list_snapshots", "load_snapshot", "save_scan", "save_snapshot", "write_whole"]
 
 SAMPLE = "sample"
 _MANIFEST = "manifest.json"
@@ -78,6 +78,14 @@ def list_snapshots(output: "str | Path") -> pd.DataFrame:
             rows[-1]["accounts"] = manifest["tables"]["accounts"]["rows"]
     frame = pd.DataFrame(rows, columns=["path", "block_time", "block", "accounts", "complete"])
     return frame.sort_values(["block_time", "path"], ignore_index=True)
+
+
+def check_writable(folder: "str | Path") -> None:
+    """Raise SnapshotError where `folder`, or the first folder above it that exists, cannot be written to."""
+    target = Path(folder).absolute()
+    existing = next(path for path in (target, *target.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
+        raise SnapshotError(f"{folder}: {existing} is not a folder that can be written to; choose another place")
 
 
 def write_whole(path: "str | Path", content: bytes) -> None:
@@ -182,7 +190,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
         version = manifest["schema_version"]
-    except (ValueError, KeyError, TypeError, OSError):
+    except OSError as error:
+        raise SnapshotError(f"{file} cannot be read ({error.strerror}); make it readable") from None
+    except (ValueError, KeyError, TypeError):
         raise SnapshotError(f"{file} is damaged; scan again, or copy the snapshot again") from None
     if version != SCHEMA_VERSION:
         older = isinstance(version, int) and version < SCHEMA_VERSION

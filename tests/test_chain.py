@@ -70,6 +70,16 @@ async def test_blocks_that_are_not_there() -> None:
                 await connect(node, block="finalized").__aenter__()
 
 
+@pytest.mark.parametrize(
+    "change", [{"timestamp": hex(2**64)}, {"timestamp": "-0x1"}, {"number": "-0x1"}, {"hash": "0x"}]
+)
+async def test_a_block_that_cannot_be_is_refused(change: dict[str, str]) -> None:
+    async with serve(Node()) as node:
+        node.override["eth_getBlockByNumber"] = lambda *asked: (node.eth_getBlockByNumber(*asked) or {}) | change
+        with pytest.raises(DecodeError, match="the answer for block latest is not that block"):
+            await connect(node, block="latest").__aenter__()
+
+
 @pytest.mark.parametrize("block", [-1, "safe", True, 1.5])
 async def test_blocks_that_are_none(block: Any) -> None:
     with pytest.raises(ConfigError, match="not a number"):

@@ -142,7 +142,11 @@ async def test_removed_logs_are_a_reorganisation(change: dict[str, Any]) -> None
 
 @pytest.mark.parametrize(
     "row",
-    [7, None, {}, log_row(B, 5), log_row(A, 950), log_row(A, 5) | {"data": "0xz"}, log_row(A, 5) | {"topics": None}],
+    [
+        *(7, None, {}, log_row(B, 5), log_row(A, 950)),
+        *(log_row(A, 5) | change for change in ({"data": "0xz"}, {"topics": None}, {"topics": ["0x12"]})),
+        log_row(A, 5) | {"topics": ["0x" + "zz" * 32]},
+    ],
 )
 async def test_logs_that_are_none_are_refused(row: Any) -> None:
     async with serve(Node()) as node, connect(node) as chain:

@@ -249,6 +249,50 @@ def test_a_defect_is_one_line_too(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert "unexpected RuntimeError: surprise; please report it" in one_error(err)
 
 
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            PermissionError(13, "Permission denied", "locked/legs"),
+            "error: locked/legs: Permission denied; check the path",
+        ),
+        (
+            OSError(28, "No space left on device"),
+            "error: No space left on device; check the path, who may use it, and the room",
+        ),
+    ],
+)
+def test_what_the_machine_refuses_is_no_defect(
+    error: OSError, message: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("defi_leverage.store.load_snapshot", refuse)
+    code, _, err = run("loops", "book")
+    assert code == 2
+    assert one_error(err).startswith(message)
+
+
+def test_an_error_cannot_steer_the_terminal(folder: Path) -> None:
+    assert one_error(run("loops", "\x1b[31mx\n\x07")[2]).startswith("error: \ufffd[31mx \ufffd: no such folder")
+
+
+def test_names_that_the_terminal_cannot_show(folder: Path) -> None:
+    rows = "a,v,collateral,USD₮0,9,1,0.9,0.05", "a,v,debt,ETH,0.001,2000,,"
+    Path("p.csv").write_text(f"{run('import', '--template')[1].splitlines()[-5].split(',kind')[0]}\n" + "\n".join(rows))
+    assert run("import", "p.csv", "-o", "mine")[0] == 0
+
+    def shown(*arguments: str) -> str:
+        program = [sys.executable, "-c", "from defi_leverage.cli import main; main()", *arguments]
+        environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(Path(__file__).parent.parent)}
+        return subprocess.run(program, capture_output=True, check=True, env=environment).stdout.decode("ascii")
+
+    assert "USD?0" in shown("shock", "mine", "--shock", "USD₮0=-1%")
+    prices = json.loads(shown("shock", "mine", "--shock", "USD₮0=-1%", "--json"))["prices"]
+    assert "USD₮0" in {row["symbol"] for row in prices}
+
+
 def test_interrupted(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt

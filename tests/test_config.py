@@ -1,12 +1,13 @@
 """config.toml: what is read, and the one line that each mistake gets."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from defi_leverage.config import expand_urls, load_config
 from defi_leverage.config_keys import parse_block
-from defi_leverage.contagion.impact import IMPACT_MODELS
+from defi_leverage.contagion.impact import compile_impact, price_factor
 from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
 from defi_leverage.errors import ConfigError
 from defi_leverage.market import apply_config
@@ -66,10 +67,22 @@ def test_urls_are_expanded_from_the_environment_and_stay_out_of_the_repr(tmp_pat
         expand_urls(chain, {})
 
 
-def test_a_bad_url_is_not_shown(tmp_path: Path) -> None:
-    (chain,) = load_config(
-        write(tmp_path, CHAIN.replace("https://two.example/topsecret", "two.example/topsecret"))
-    ).chains
+def test_a_byte_order_mark_is_forgiven(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "\ufeffblock = 7")).block == 7
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "two.example/topsecret",
+        "wss://two.example/topsecret",
+        "https://two.example:99999/topsecret",
+        "https:///topsecret",
+        "https://two.example/topsecret/${NAME",
+    ],
+)
+def test_a_bad_url_is_not_shown(url: str, tmp_path: Path) -> None:
+    (chain,) = load_config(write(tmp_path, CHAIN.replace("https://two.example/topsecret", url))).chains
     with pytest.raises(ConfigError, match=r"rpc_urls\[2\]: not an http") as caught:
         expand_urls(chain, {"SECRET_KEY": "k"})
     assert "topsecret" not in str(caught.value)
@@ -95,7 +108,20 @@ def test_a_bad_url_is_not_shown(tmp_path: Path) -> None:
         ("source = ", "not valid TOML"),
         ("[[scenarios]]\nname='x'\nshocks={WETH='-130%'}", r"scenarios\[1\]: shocks\.WETH: .*must be above -100 %"),
         ("[[scenarios]]\nname='x'\nshocks={WETH=-1.0}", r"scenarios\[1\]: shock WETH: .*must be above -100 %"),
-        ("[[scenarios]]\nname='x'\nshocks={WETH=nan}", r"scenarios\[1\]: shock WETH: nan is not finite"),
+        ("[[scenarios]]\nname='x'\nshocks={WETH=nan}", r"scenarios\[1\]: shocks\.WETH: nan is not a change"),
+        (f"[[scenarios]]\nname='x'\nshocks={{WETH=1{'0' * 400}}}", r"shocks\.WETH: 10+ is not a change"),
+        (f"[clusters]\nthreshold=1{'0' * 400}", r"clusters\.threshold = 10+: must be a number above 0"),
+        ("[clusters]\nband = 5", r"clusters\.band = 5: must be a fall as a fraction between 0 and 1"),
+        ("output = '~nobody-of-this-name/out'", "output = .*: names no user of this machine"),
+        ("chains = 3", r"chains: must be a table such as \[chains\.ethereum\]"),
+        (
+            "[[depth]]\nasset='A'\nparameters={depht=1}",
+            r"depth\[1\]\.parameters: exponential takes .*depth",
+        ),
+        (
+            "[[depth]]\nasset='A'\nmodel='constant_product'\nparameters={depth=1}",
+            r"depth\[1\]\.parameters: constant_product takes .*reserve",
+        ),
         ("[[scenarios]]\nname='x'\nshocks={WETH=true}", r"shocks\.WETH: True is not a change"),
         ("[[scenarios]]\nname='x'\nbuy_debt=1", r"scenarios\[1\]\.buy_debt = 1: must be true or false"),
         (
@@ -139,10 +165,10 @@ def test_blocks() -> None:
         parse_block("soon")
 
 
-def test_the_words_of_the_file_are_those_of_the_schema_and_the_models() -> None:
+def test_the_words_of_the_file_are_those_of_the_schema() -> None:
     words = {(column.table, column.name): column.values for columns in load_schema().values() for column in columns}
     text = (ROOT / "defi_leverage" / "config_keys.py").read_text()
-    for word in (*words["backing", "kind"], *words["feeds", "kind"], *IMPACT_MODELS):
+    for word in (*words["backing", "kind"], *words["feeds", "kind"]):
         assert f'"{word}"' in text
     assert "aave_v3" in reader_names()
     assert "aave_v3" in LIQUIDATION_RULES
@@ -153,12 +179,41 @@ def test_the_words_of_the_file_are_those_of_the_schema_and_the_models() -> None:
 
 def test_depth_of_2_percent_moves_the_price_2_percent(tmp_path: Path) -> None:
     book = make_snapshot({"WETH": 2000.0, "USDC": 1.0}, [({"WETH": 10}, {"USDC": 10000})])
-    for model in IMPACT_MODELS:
+    for model in ("linear", "square_root", "exponential", "constant_product", "piecewise"):
         config = load_config(write(tmp_path, f'[[depth]]\nasset="WETH"\nmodel="{model}"\ndepth_2pct_usd=1e6'))
         (row,) = apply_config(book, config).depth.to_dict("records")
-        scale = float(row["parameters"].split(":")[1].rstrip("}"))
-        assert IMPACT_MODELS[model].function(500.0, scale) == pytest.approx(0.98)
+        impact = compile_impact(model, json.loads(row["parameters"]))
+        assert price_factor(impact, 500.0) == pytest.approx(0.98)
         assert (row["asset_id"], row["quote"], row["model"]) == ("WETH", "USD", model)
+
+
+def test_a_pool_is_described_by_numbers_and_lists(tmp_path: Path) -> None:
+    book = make_snapshot({"WETH": 2000.0, "USDC": 1.0}, [({"WETH": 10}, {"USDC": 10000})])
+    parameters = "{ price = 2000, ranges = [[1500, 2500.5, 1e6], [1000, 1500, 2e5]] }"
+    text = f'[[depth]]\nasset="WETH"\nmodel="uniswap_v3"\nparameters={parameters}'
+    (row,) = apply_config(book, load_config(write(tmp_path, text))).depth.to_dict("records")
+    assert json.loads(row["parameters"]) == {"price": 2000, "ranges": [[1500, 2500.5, 1e6], [1000, 1500, 2e5]]}
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('model="uniswap_v3"\ndepth_2pct_usd=1e6', r"depth\[1\]\.depth_2pct_usd: uniswap_v3 does not follow from"),
+        (
+            'model="stableswap"\nparameters={balances=[1, "x"]}',
+            r"depth\[1\]\.parameters .*balances must be a number or",
+        ),
+        (
+            'model="stableswap"\nparameters={balances=[1, 2]}',
+            r"depth\[1\]\.parameters: stableswap takes .*amplification",
+        ),
+        ("parameters={depth=-1}", r"depth\[1\]\.parameters: depth -1 must be positive"),
+        ("parameters={}", r"depth\[1\]\.parameters: exponential takes the parameter 'depth'"),
+    ],
+)
+def test_depth_that_makes_no_sense_is_refused_with_its_row(row: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_config(write(tmp_path, f'[[depth]]\nasset="WETH"\n{row}'))
 
 
 def test_backing_takes_the_first_underlying_there_is_and_the_ratio_of_prices(tmp_path: Path) -> None:

@@ -111,6 +111,13 @@ def test_spreadsheets_are_forgiven_blank_lines_spaces_quotes_and_a_byte_order_ma
         ((GOOD[0], "a,v,debt,USDC,1,1"), "line 3: has 6 values for 8 columns"),
         ((GOOD[0], "a,v,debt,USDC,1,1,,,,"), "line 3: has 10 values for 8 columns"),
         ((), "has no rows; add one"),
+        (("a,v@w,debt,USDC,1,1,,",), "line 2, column venue: 'v@w' has an @, which parts account and venue"),
+        (("a,v,debt,US\x1b[31mDC,1,1,,",), "line 2, column asset: .* holds a character that cannot be shown"),
+        (
+            ("a,v,debt,USDC,9e15,1,,",),
+            "line 2, column amount: .* is worth more than a quadrillion USD; write whole tokens",
+        ),
+        (("a,v,debt,USDC,1e308,1e308,,",), "line 2, column amount: .* is worth more than a quadrillion USD"),
         (("a,v,debt,USDC,x,1,,", "a,v,debt,DAI,y,1,,", "a,v,debt,FRAX,z,1,,"), r"'x' is not a number \(2 more lines\)"),
     ],
 )
@@ -135,7 +142,14 @@ def test_mistakes_in_rows(lines: tuple[str, ...], message: str, tmp_path: Path, 
             '"{""close"": 1}"',
             "are no parameters of the rule aave_v3; write a JSON object of close_factor",
         ),
+        (
+            "rule_parameters",
+            '"{""close_factor"": NaN}"',
+            "write a JSON object of close_factor, full_close_health_factor",
+        ),
+        ("rule_parameters", '"{""close_factor"": ""half""}"', "are no parameters of the rule aave_v3"),
         ("decimals", "1.5", "line 2, column decimals: .* is not a whole number"),
+        ("decimals", "1e300", "line 2, column decimals: .* is not a whole number from 0 to 255"),
         ("protocol_fee", "10", "line 2, column protocol_fee: .* is not a fraction below 1; write 0.1, not 10"),
         ("health_factor", "good", "line 2, column health_factor: 'good' is not a number"),
         ("helth_factor", "1", "unknown column 'helth_factor'; did you mean health_factor?"),
@@ -163,6 +177,12 @@ def test_a_ratio_feed_may_stand_on_a_ratio_feed(tmp_path: Path, config: Config) 
     assert feeds["base_feed_id"].tolist() == ["stETH:ratio:ETH", "ETH", ""]
 
 
+def test_two_feeds_never_share_a_name(tmp_path: Path, config: Config) -> None:
+    rows = "a,v,collateral,WETH,1,2000,0.8,0.05,fixed", "b,v,collateral,WETH:fixed,1,5,0.8,0.05,market"
+    with pytest.raises(ImportFileError, match=r"lines 2 and 3, column asset: .* rename one of the assets"):
+        import_text(tmp_path, config, *rows, header=f"{HEADER},feed_kind")
+
+
 def test_what_belongs_to_an_account_or_a_venue_must_agree(tmp_path: Path, config: Config) -> None:
     with pytest.raises(ImportFileError, match=r"lines 2 and 3, column health_factor: 1\.7 and 1.8 for the same a v"):
         import_text(tmp_path, config, f"{GOOD[0]},1.7", f"{GOOD[1]},1.8", header=f"{HEADER},health_factor")
@@ -178,6 +198,8 @@ def test_what_belongs_to_an_account_or_a_venue_must_agree(tmp_path: Path, config
         ("p.csv", HEADER.replace(",side", "").encode() + b"\na,v,W,1,1,1,0\n", "missing column side"),
         ("p.csv", b"\xff\xfe\x00", "not a readable CSV file"),
         ("p.csv", b"", "is empty; start with a line of column names"),
+        ("p.csv", b"# about\n# this\n", "is empty; start with a line of column names"),
+        ("p.csv", HEADER.encode(), "has no rows; add one"),
         ("p.parquet", b"PAR1", "not a readable PARQUET file"),
     ],
 )

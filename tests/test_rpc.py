@@ -198,6 +198,13 @@ async def test_cancelling_leaves_nothing_open() -> None:
         gc.collect()
 
 
+@pytest.mark.parametrize("host", ["a" * 64 + ".com", "..."])
+async def test_a_host_that_no_name_service_can_be_asked_for(host: str) -> None:
+    with pytest.raises(RpcError, match="its URL is not valid") as caught:
+        await connect(f"http://{host}/secretkey123").__aenter__()
+    assert "secret" not in str(caught.value)
+
+
 def test_tls_failures_are_told() -> None:
     key: Any = SimpleNamespace(host="example.com", port=443, ssl=True, is_ssl=True)
     for error in (

@@ -36,6 +36,10 @@ def test_scrubbed_text_has_no_part_of_the_url() -> None:
     assert "bad key ***" in text
 
 
+def test_scrubbed_text_cannot_steer_a_terminal() -> None:
+    assert scrub("bad\n\x1b]0;title\x07 key", "https://example.com") == "bad \ufffd]0;title\ufffd key"
+
+
 @pytest.mark.parametrize(
     ("code", "message", "kind"),
     [

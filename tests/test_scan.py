@@ -170,6 +170,26 @@ def test_a_missing_key_is_named_before_anything_is_read(tmp_path: Path) -> None:
     assert "environment variable NO_SUCH_KEY is not set" in one_error(err)
 
 
+def test_the_sample_has_no_other_block(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, _, err = run("scan", "--block", "5")
+    assert code == 2
+    assert "block 5 cannot be read from the embedded sample; leave --block out" in one_error(err)
+    assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_place_that_cannot_be_written_to_is_known_before_the_chain_is_read(
+    fake_reader: None, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    async with serve(Node()) as node:
+        config = write_config(tmp_path, node.url)
+        code, _, err = await asyncio.to_thread(run, "scan", "--config", config, "--output", tmp_path / "file")
+        assert code == 2
+        assert "is not a folder that can be written to" in one_error(err)
+        assert node.requests == []
+
+
 def test_one_block_number_is_not_for_two_chains(tmp_path: Path) -> None:
     config = load_config(write_config(tmp_path, "http://127.0.0.1:9"))
     two = replace(config, chains=(*config.chains, replace(config.chains[0], name="other")))
@@ -205,6 +225,17 @@ def test_the_devnet_from_its_configuration(devnet: "Devnet", tmp_path: Path) -> 
     assert len(snapshot.venues) == 2
     assert len(snapshot.accounts) >= 600
     assert (account_health(snapshot)["health_factor"] > 0).all()
+
+
+@pytest.mark.devnet
+def test_a_scan_that_lost_accounts_does_not_look_whole(devnet: "Devnet", tmp_path: Path) -> None:
+    config = tmp_path / "late.toml"
+    config.write_text(devnet.config().replace("first_block = ", "first_block = 10"))
+    code, _, err = run("scan", "--config", config, "--block", "latest", "--output", tmp_path / "out")
+    assert code == 4
+    assert "Core 3.0: accounts that no event names: they hold 100.00% of the" in one_error(err)
+    (folder,) = (tmp_path / "out").iterdir()
+    assert not load_snapshot(folder).complete
 
 
 @pytest.mark.devnet

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -15,7 +16,14 @@ from defi_leverage import store
 from defi_leverage.errors import SnapshotError
 from defi_leverage.schema import SCHEMA_VERSION
 from defi_leverage.snapshot import Snapshot
-from defi_leverage.store import list_snapshots, load_snapshot, save_scan, save_snapshot, write_whole
+from defi_leverage.store import (
+    check_writable,
+    list_snapshots,
+    load_snapshot,
+    save_scan,
+    save_snapshot,
+    write_whole,
+)
 from tests.books import make_snapshot
 
 
@@ -90,6 +98,28 @@ def test_a_file_is_written_whole(tmp_path: Path) -> None:
     assert len(list((tmp_path / "a").iterdir())) == 1
     with pytest.raises(SnapshotError, match="cannot be written"):
         write_whole(tmp_path / "a" / "b.json" / "c", b"3")
+
+
+def test_where_nothing_can_be_written_is_known_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    check_writable(tmp_path / "new" / "deep")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SnapshotError, match="file is not a folder that can be written to; choose another place"):
+        check_writable(tmp_path / "file" / "deep")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(SnapshotError, match="is not a folder that can be written to"):
+        check_writable(tmp_path / "new")
+
+
+def test_a_manifest_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = save_snapshot(book(), tmp_path / "a")
+
+    def refuse(path: Path, encoding: str) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "read_text", refuse)
+    with pytest.raises(SnapshotError, match=r"manifest\.json cannot be read .Permission denied.; make it readable"):
+        load_snapshot(folder)
 
 
 def edit_manifest(folder: Path, **changes: object) -> None:

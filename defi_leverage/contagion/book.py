@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from defi_leverage.contagion.impact import IMPACT_MODELS
+from defi_leverage.contagion.curves import Impact
+from defi_leverage.contagion.impact import compile_impact, price_factor
 from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
 from defi_leverage.errors import ScenarioError
 from defi_leverage.snapshot import Snapshot
@@ -41,10 +42,13 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """Depth of one asset: the factor on its price after cumulative net sales, given a depth multiplier."""
+    """Depth of one asset: the factor on its price after cumulative net sales, given a depth multiplier; the impact it
+    comes from.
+    """
 
     asset: int
-    factor: Callable[[float, float], float]
+    factor: Callable[[Floats | float, Floats | float], Floats]
+    impact: Impact
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,26 +203,12 @@ def _compile_markets(snapshot: Snapshot, assets: pd.Index) -> tuple[Market, ...]
     markets = []
     position = {asset_id: index for index, asset_id in enumerate(assets)}
     for row in snapshot.depth.to_dict("records"):
-        where = f"depth of {row['asset_id']}"
-        if row["model"] not in IMPACT_MODELS:
-            raise ScenarioError(f"{where}: unknown model {row['model']!r}; use one of {', '.join(IMPACT_MODELS)}")
-        model = IMPACT_MODELS[row["model"]]
-        parameters = json.loads(row["parameters"])
-        if set(parameters) != {model.parameter}:
-            raise ScenarioError(
-                f"{where}: {row['model']} takes the parameter {model.parameter!r}, not {sorted(parameters)}"
-            )
-        scale = parameters[model.parameter]
-        if not isinstance(scale, (int, float)) or not 0 < scale < float("inf"):
-            raise ScenarioError(f"{where}: {model.parameter} {scale!r} must be positive and finite")
-        markets.append(Market(position[row["asset_id"]], partial(_factor, function=model.function, scale=float(scale))))
+        try:
+            impact = compile_impact(row["model"], json.loads(row["parameters"]))
+        except ScenarioError as error:
+            raise ScenarioError(f"depth of {row['asset_id']}: {error}", **error.attributes) from None
+        markets.append(Market(position[row["asset_id"]], partial(price_factor, impact), impact))
     return tuple(markets)
-
-
-def _factor(
-    net_sales: float, depth_multiplier: float, function: Callable[[float, float], float], scale: float
-) -> float:
-    return function(net_sales, scale * depth_multiplier)
 
 
 def _compile_routes(

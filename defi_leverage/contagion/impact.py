@@ -1,60 +1,108 @@
-"""Price impact: what cumulative net sales do to a market price. Plain functions, chosen by name.
+"""Price impact: what cumulative net sales do to a market price. Models are chosen by name, their parameters by name.
 
-Each takes the cumulative net sales of an asset in whole tokens (negative: net purchases) and the model's parameter in
-whole tokens, and returns the factor on the market price. Impact is path-independent: it depends on the cumulative
-amount alone.
+Impact is path-independent: a function of the cumulative net sales X of an asset alone (`curves` has the conventions).
+Every model answers to depth alike: with d times the liquidity, d times X moves the price as far.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from inspect import Parameter, signature
+from math import log
+from typing import Any
 
 import numpy as np
 
+from defi_leverage.contagion.curves import (
+    Array,
+    Impact,
+    Numbers,
+    exponential_impact,
+    linear_impact,
+    piecewise_impact,
+    positive,
+    square_root_impact,
+)
+from defi_leverage.contagion.pools import constant_product_impact, stableswap_impact, uniswap_v3_impact
 from defi_leverage.errors import ScenarioError
 
-__all__ = ["IMPACT_MODELS", "ImpactModel", "constant_product", "depth_parameters", "exponential"]
+__all__ = ["IMPACT_MODELS", "average_price_factor", "compile_impact", "depth_parameters", "price_factor"]
 
+IMPACT_MODELS: Mapping[str, Callable[..., Impact]] = {
+    "linear": linear_impact,
+    "square_root": square_root_impact,
+    "exponential": exponential_impact,
+    "constant_product": constant_product_impact,
+    "uniswap_v3": uniswap_v3_impact,
+    "stableswap": stableswap_impact,
+    "piecewise": piecewise_impact,
+}
 
-def exponential(net_sales: float, depth: float) -> float:
-    """exp(-X / depth): selling `depth` tokens lowers the price by a factor e.
-
-    Source: Cifuentes, Ferrucci & Shin (2005), inverse demand p = exp(-alpha * sold), with alpha = 1 / depth.
-    """
-    with np.errstate(over="ignore"):  # purchases far beyond any market: inf
-        return float(np.exp(-net_sales / depth))
-
-
-def constant_product(net_sales: float, reserve: float) -> float:
-    """(R / (R + X))^2: spot price of an x*y=k pool that holds R tokens after X more are sold into it, without fee.
-
-    Source: Uniswap v2 core whitepaper (2020). inf once purchases take all the pool holds (X <= -R).
-    """
-    return float((reserve / (reserve + net_sales)) ** 2) if net_sales > -reserve else float("inf")
-
-
-@dataclass(frozen=True, slots=True)
-class ImpactModel:
-    """A model's function, the name of its parameter, and that parameter for one token of depth to a 2 % fall."""
-
-    function: Callable[[float, float], float]
-    parameter: str
-    per_2pct_token: float
-
-
-IMPACT_MODELS: Mapping[str, ImpactModel] = {
-    "exponential": ImpactModel(exponential, "depth", 1 / -np.log(0.98)),
-    "constant_product": ImpactModel(constant_product, "reserve", 1 / (1 / np.sqrt(0.98) - 1)),
+# What one token of depth to a fall of 2 % means to those models whose shape it settles.
+_PARAMETERS_PER_2PCT: Mapping[str, Callable[[float], dict[str, Any]]] = {
+    "linear": lambda tokens: {"depth": tokens / 0.02},
+    "square_root": lambda tokens: {"volatility": -log(0.98), "daily_volume": tokens},
+    "exponential": lambda tokens: {"depth": tokens / -log(0.98)},
+    "constant_product": lambda tokens: {"reserve": tokens / (0.98**-0.5 - 1)},
+    "piecewise": lambda tokens: {"sold": [tokens], "factor": [0.98]},
 }
 
 
-def depth_parameters(model: str, depth_2pct_usd: float, price_usd: float) -> dict[str, float]:
-    """The parameters with which selling `depth_2pct_usd` worth of tokens at `price_usd` lowers the price by 2 %.
+def compile_impact(model: str, parameters: Mapping[str, Any]) -> Impact:
+    """The impact that `model` (a key of IMPACT_MODELS) makes of its parameters.
 
-    Raises ScenarioError for an unknown model or a depth that is not positive.
+    Raises ScenarioError for an unknown model, for parameters that are missing or unknown to it, and for values that
+    make no sense, each by name.
     """
     if model not in IMPACT_MODELS:
-        raise ScenarioError(f"unknown impact model {model!r}; use one of {', '.join(IMPACT_MODELS)}", model=model)
-    if not (0 < depth_2pct_usd < float("inf")):
-        raise ScenarioError(f"depth_2pct_usd {depth_2pct_usd} must be positive and finite; give the USD that move 2 %")
-    chosen = IMPACT_MODELS[model]
-    return {chosen.parameter: float(depth_2pct_usd / price_usd * chosen.per_2pct_token)}
+        raise _unknown(model)
+    build = IMPACT_MODELS[model]
+    takes = signature(build).parameters
+    needed = [name for name, parameter in takes.items() if parameter.default is Parameter.empty]
+    if not isinstance(parameters, Mapping) or not set(needed) <= set(parameters) <= set(takes):
+        optional = [name for name in takes if name not in needed]
+        wanted = f"the parameter{'s' * (len(needed) > 1)} {', '.join(map(repr, needed))}"
+        wanted += f" and, if wanted, {', '.join(map(repr, optional))}" if optional else ""
+        given = sorted(parameters) if isinstance(parameters, Mapping) else parameters
+        raise ScenarioError(f"{model} takes {wanted}, not {given}")
+    return build(**parameters)
+
+
+def price_factor(impact: Impact, net_sales: Numbers, depth_multiplier: Numbers = 1.0) -> Array:
+    """The price after `net_sales` tokens over the price before, shaped as the two arguments broadcast.
+
+    inf where purchases take more than the market holds; never below the smallest normal number. `depth_multiplier`
+    scales the market's liquidity.
+    """
+    factor = impact.factor(np.asarray(net_sales, float) / depth_multiplier)
+    return np.maximum(factor, np.finfo(float).tiny)
+
+
+def average_price_factor(
+    impact: Impact, net_sales: Numbers, depth_multiplier: Numbers = 1.0, fee: float = 0.0
+) -> Array:
+    """The average price at which `net_sales` tokens are sold at once (negative: bought) over the price before.
+
+    Slippage is 1 minus it for a sale, it minus 1 for a purchase. `fee` is the fraction that the market takes out of
+    what is paid in, as Uniswap does (Curve takes it out of what is paid out: multiply by 1 - fee instead).
+    """
+    sales = np.asarray(net_sales, float) / depth_multiplier
+    into = np.where(sales < 0, 1.0, 1 - fee) * sales
+    paid = np.divide(impact.proceeds(into), into, out=np.ones(np.shape(into)), where=into != 0)
+    return np.where(sales < 0, paid / (1 - fee), paid * (1 - fee))
+
+
+def depth_parameters(model: str, depth_2pct_usd: float, price_usd: float) -> dict[str, Any]:
+    """The parameters with which selling `depth_2pct_usd` worth of tokens at `price_usd` lowers the price by 2 %.
+
+    Raises ScenarioError for an unknown model, one whose shape a single figure does not settle (a pool of ranges or
+    balances), or a depth that is not positive.
+    """
+    if model not in IMPACT_MODELS:
+        raise _unknown(model)
+    if model not in _PARAMETERS_PER_2PCT:
+        takes = ", ".join(signature(IMPACT_MODELS[model]).parameters)
+        raise ScenarioError(f"{model} does not follow from depth_2pct_usd; give its parameters ({takes})", model=model)
+    return _PARAMETERS_PER_2PCT[model](positive("depth_2pct_usd", depth_2pct_usd) / price_usd)
+
+
+def _unknown(model: str) -> ScenarioError:
+    return ScenarioError(f"unknown model {model!r} of price impact; use one of {', '.join(IMPACT_MODELS)}", model=model)

@@ -24,7 +24,7 @@ class Reader(Protocol):
     """Reads one deployment at the chain's pinned block.
 
     Raises ReaderError where the deployment's contracts make no sense, ChainError where the chain does not answer. What
-    goes wrong with single accounts or markets is in the reading's `failed` and `skipped`.
+    goes wrong with single accounts or markets is in the reading's `failed` and `gaps`.
     """
 
     def __call__(self, chain: "Chain", deployment: Deployment, progress: Progress | None = None) -> Awaitable[Reading]:

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from eth_abi.abi import encode
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import Log, checksum_address, load_abi
 from defi_leverage.chain import Call, Chain, open_chain
 from defi_leverage.errors import ConfigError, ReaderError
 from defi_leverage.fixed_point import BPS, RAY, WAD
@@ -112,7 +112,7 @@ def recompute(account: AccountReading, reading: Reading) -> tuple[int, int, int]
 class TestDevnet:
     def test_every_account_is_the_pool_s_to_the_last_wei(self, scene: Scene) -> None:
         assert scene.reading.failed == {}
-        assert scene.reading.skipped == {}
+        assert scene.reading.gaps == {}
         assert scene.reading.found == len(scene.reading.accounts) > 300
         reported = account_data(scene.devnet, scene.market.pool, list(scene.by_address))
         for address, account in scene.by_address.items():
@@ -257,7 +257,7 @@ class TestDevnet:
                 OWNER, market.oracle, "setAssetSources(address[],address[])", [token], [market.a_tokens["WBTC"]]
             )
         reading = await read(devnet, key)
-        assert reading.skipped == {"WBTC": "the oracle reverts"}
+        assert reading.gaps == {"WBTC": "the oracle reverts"}
         addresses = [account.address for account in before.accounts]
         index = devnet.call(market.pool, "getReserveData(address)", "(uint256[15])", token)[0][7]
         configurations = views(devnet, market.pool, "getUserConfiguration(address)", "(uint256)", addresses)
@@ -272,6 +272,36 @@ class TestDevnet:
             assert recompute(account, reading) == reported[account.address]
         assert not from_readings([reading]).complete
 
+    @pytest.mark.parametrize("kind", ["emode_looper", "atoken_only"])
+    async def test_accounts_that_no_event_names_are_missed(
+        self, devnet: Devnet, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """As with a first_block that is too late, or an endpoint that keeps back logs."""
+        lost = set(devnet.deployments["aave_v3_2"].of_kind(kind))
+
+        async def logs(chain: Chain, addresses: Sequence[str], topics: Any, first_block: int) -> list[Log]:
+            found = await honest(chain, addresses, topics, first_block)
+            return [log for log in found if checksum_address("0x" + log.topics[2][-40:]) not in lost]
+
+        honest = Chain.logs
+        monkeypatch.setattr(Chain, "logs", logs)
+        reading = await read(devnet, "aave_v3_2")
+        assert not lost & {account.address for account in reading.accounts}
+        (why,) = reading.gaps.values()
+        assert "% of the" in why
+        assert "is too late, or the endpoint keeps back logs" in why
+        assert not from_readings([reading]).complete
+
+    async def test_a_fork_s_events_of_another_form(self, devnet: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
+        async def logs(chain: Chain, addresses: Sequence[str], topics: Any, first_block: int) -> list[Log]:
+            found = await honest(chain, addresses, topics, first_block)
+            return [replace(log, topics=log.topics[:1]) for log in found]
+
+        honest = Chain.logs
+        monkeypatch.setattr(Chain, "logs", logs)
+        with pytest.raises(ReaderError, match="whose accounts are not indexed as in Aave v3"):
+            await read(devnet, "aave_v3_2")
+
     async def test_a_token_with_other_decimals_than_the_pool_counts_is_skipped(
         self, devnet: Devnet, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -285,7 +315,7 @@ class TestDevnet:
         honest = Chain.call
         monkeypatch.setattr(Chain, "call", call)
         reading = await read(devnet, "aave_v3_2")
-        assert reading.skipped == {"USDC": "the token does not answer decimals()"}
+        assert reading.gaps == {"USDC": "the token does not answer decimals()"}
         assert reading.accounts
         assert len(reading.accounts) + len(reading.failed) == reading.found
         assert all("USDC" in why for why in reading.failed.values())
@@ -617,6 +647,7 @@ async def test_symbols_and_reserves_that_do_not_answer() -> None:
             table[token, erc20.encode("totalSupply")] = bytes(32)
     table[assets[0], erc20.encode("symbol")] = b"MKR".ljust(32, b"\0")
     table[assets[0], erc20.encode("decimals")] = (18).to_bytes(32, "big")
+    table[at(0xA00), erc20.encode("symbol")] = encode(["string"], [f"\x1b[31ma\n\u202eMKR{'x' * 999}"])
 
     class Precise(FakeChain):
         async def call(self, calls: Sequence[Call]) -> list[bytes | None]:
@@ -627,5 +658,6 @@ async def test_symbols_and_reserves_that_do_not_answer() -> None:
         ("MKR", ""),
         ("0x0000..0002", "the token does not answer decimals()"),
     ]
+    assert reserves[0].a_token_symbol == f"\ufffd[31ma \ufffdMKR{'x' * 53}"  # fit for a terminal and a table
     assert list(missing) == assets[2:]
     assert reserves[0].source == pool.oracle

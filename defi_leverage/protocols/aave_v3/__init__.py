@@ -4,6 +4,7 @@ Each account's collateral, debt and health factor are computed from raw balances
 getUserAccountData; an account that is not reproduced to the last wei is set aside, never reported with other figures.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from defi_leverage.chain import Chain
@@ -34,6 +35,7 @@ from defi_leverage.reading import (
 
 __all__ = ["read"]
 
+_TOLERATED = 1_000_000  # a millionth of a token's supply may be without an account
 _USD_SYMBOLS = frozenset(
     "crvUSD DAI FDUSD FRAX GHO LUSD MAI PYUSD RLUSD sUSD TUSD USDA USDC USDC.e USDbC USDe USDG USDP USDS USDT USDT0 "
     "USD₮0 USDtb USD1 WXDAI xDAI".lower().split()
@@ -47,14 +49,15 @@ def _silence(stage: str, done: int, total: int) -> None:
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every account of the market behind a PoolAddressesProvider, at the chain's pinned block.
 
-    Prices are the oracle's, in units of 1e-8 USD. A reserve that cannot be valued is in `skipped`; the accounts that
-    use it as collateral or debt are in `failed`, and a mere supply of it has no leg. Raises ReaderError where the
-    address is not an Aave v3 market priced in USD, ChainError where the chain does not answer.
+    Prices are the oracle's, in units of 1e-8 USD. A reserve that cannot be valued is in `gaps`; the accounts that use
+    it as collateral or debt are in `failed`, and a mere supply of it has no leg. Balances that do not add up to the
+    tokens' supplies are in `gaps`, too. Raises ReaderError where the address is not an Aave v3 market priced in USD,
+    ChainError where the chain does not answer.
     """
     tell = progress or _silence
     pool = await find_pool(chain, deployment)
     tell("reserves", 0, 1)
-    reserves, skipped = await read_reserves(chain, pool)
+    reserves, undescribed = await read_reserves(chain, pool)
     tell("reserves", 1, 1)
     candidates = await find_candidates(chain, pool, reserves, deployment.first_block, tell)
     holders = await read_holders(chain, pool, reserves, candidates, tell)
@@ -96,7 +99,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         accounts=tuple(accounts),
         found=len(holders),
         failed=failed,
-        skipped=skipped | _skipped(reserves),
+        gaps=undescribed | _unvalued_reserves(reserves) | _missing_accounts(holders, valued, arithmetic, deployment),
     )
 
 
@@ -137,13 +140,46 @@ def _unvalued(holder: Holder, market: Market) -> str:
     return ""
 
 
-def _skipped(reserves: Sequence[Reserve]) -> dict[str, str]:
+def _unvalued_reserves(reserves: Sequence[Reserve]) -> dict[str, str]:
     """Why reserves cannot be valued, by symbol; a symbol that several reserves have gets its address."""
     symbols = [reserve.symbol for reserve in reserves]
     return {
         reserve.symbol if symbols.count(reserve.symbol) == 1 else f"{reserve.symbol} {reserve.asset}": reserve.problem
         for reserve in reserves
         if reserve.problem
+    }
+
+
+def _missing_accounts(
+    holders: Sequence[Holder], reserves: Sequence[Reserve], arithmetic: Arithmetic, deployment: Deployment
+) -> dict[str, str]:
+    """That accounts were not found, where the balances of those that were fall short of what the tokens say there is.
+
+    Scaled balances add up exactly. A total of stable debt compounds an average rate, and one of discounted debt knows
+    no discounts: the first is within the tolerance, the second says nothing.
+    """
+    supplies, debts, stable_debts = Counter[int](), Counter[int](), Counter[int]()
+    for holder in holders:
+        supplies.update(holder.supplies)
+        debts.update(holder.debts)
+        stable_debts.update(holder.stable_debts)
+    short = []
+    for reserve in reserves:
+        supply = arithmetic.collateral_amount(supplies[reserve.index], reserve.income)
+        debt = arithmetic.debt_amount(debts[reserve.index], reserve.debt_index) + stable_debts[reserve.index]
+        pairs = [("supply", supply, reserve.supply)]
+        if not reserve.discounted:
+            pairs.append(("debt", debt, reserve.borrow))
+        for name, held, total in pairs:
+            if total - held > 1 + total // _TOLERATED:
+                short.append((1 - held / total, f"{reserve.symbol} {name}"))
+    if not short:
+        return {}
+    largest = ", ".join(f"{share:.2%} of the {name}" for share, name in sorted(short, reverse=True)[:3])
+    more = f" and parts of {len(short) - 3} more" if len(short) > 3 else ""
+    return {
+        "accounts that no event names": f"they hold {largest}{more}; first_block {deployment.first_block} is too late, "
+        "or the endpoint keeps back logs"
     }
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import Log, checksum_address, load_abi
 from defi_leverage.chain import Call, Chain
+from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
 from defi_leverage.protocols.aave_v3.health import Holder
 from defi_leverage.protocols.aave_v3.pool import Pool
@@ -30,14 +31,14 @@ async def find_candidates(
     candidates: dict[str, int] = {}
     progress("events", 0, 2)
     for log in await chain.logs([pool.address], [[supply, borrow, unbacked]], first_block):
+        account = _receiver(log)
         index = by_asset.get(log.topics[1])
         if index is not None:
             bit = 1 << 2 * index + (log.topics[0] != borrow)
-            account = log.topics[2]
             candidates[account] = candidates.get(account, 0) | bit
     progress("events", 1, 2)
     for log in await chain.logs(list(by_token), [[abi.topic("BalanceTransfer")]], first_block):
-        account = log.topics[2]
+        account = _receiver(log)
         candidates[account] = candidates.get(account, 0) | 2 << 2 * by_token[log.address]
     progress("events", 2, 2)
     for reserve in reserves:
@@ -45,6 +46,16 @@ async def find_candidates(
             account = "0x" + _word(reserve.treasury).hex()
             candidates[account] = candidates.get(account, 0) | 2 << 2 * reserve.index
     return candidates
+
+
+def _receiver(log: Log) -> str:
+    """Whose position an event begins: the third topic of all four."""
+    if len(log.topics) < 3:
+        raise ReaderError(
+            f"{log.address} emits an event in block {log.block} whose accounts are not indexed as in Aave v3. This "
+            "reader cannot read the fork: take the deployment out of the configuration."
+        )
+    return log.topics[2]
 
 
 async def read_holders(

@@ -90,7 +90,7 @@ async def find_pool(chain: Chain, deployment: Deployment) -> Pool:
         raise _error(chain, deployment, f"names a pool {pool} that is not one of Aave v3")
     if (currency, unit) != (NOBODY, USD_UNIT):
         raise ReaderError(
-            f"{deployment.name}: the oracle {oracle} prices in units of {unit} of {currency}, not in 1e-8 USD. "
+            f"the oracle {oracle} of {deployment.address} prices in units of {unit} of {currency}, not in 1e-8 USD. "
             "This reader cannot convert such prices: take the deployment out of the configuration.",
             address=deployment.address,
         )
@@ -102,7 +102,7 @@ async def find_pool(chain: Chain, deployment: Deployment) -> Pool:
 
 def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
     return ReaderError(
-        f"{deployment.name}: {deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the "
+        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the "
         "market's PoolAddressesProvider, and a block after it was deployed.",
         address=deployment.address,
         block=chain.block.number,

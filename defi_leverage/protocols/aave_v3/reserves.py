@@ -6,11 +6,12 @@ from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import DecodeError
+from defi_leverage.errors import DecodeError, one_line
 from defi_leverage.protocols.aave_v3.pool import NOBODY, Pool, Question, ask, decode
 
 __all__ = ["Category", "Reserve", "read_categories", "read_reserves"]
 
+_LONGEST_SYMBOL = 64
 _WITHOUT_DISCOUNT = 8  # from 3.4 on GHO's debt is as any other
 _ISOLATION_ENDS = 11  # 3.7 has no isolation mode, and the bits of the debt ceiling mean nothing
 
@@ -134,13 +135,14 @@ def _counts_stable_debt(pool: Pool, token: str) -> bool:
 
 
 def _text(answer: bytes | None) -> str:
-    """A symbol: a string, or bytes32 as the oldest tokens have it."""
+    """A symbol, fit to be shown: a string, or bytes32 as the oldest tokens have it."""
     if not answer:
         return ""
     try:
-        return str(load_abi("erc20").decode("symbol", answer)[0]).strip()
+        text = str(load_abi("erc20").decode("symbol", answer)[0])
     except DecodeError:
-        return answer[:32].rstrip(b"\0").decode("utf-8", "replace").strip() if len(answer) == 32 else ""
+        text = answer[:32].rstrip(b"\0").decode("utf-8", "replace") if len(answer) == 32 else ""
+    return one_line(text)[:_LONGEST_SYMBOL]
 
 
 def _reserve(pool: Pool, asset: str, data: tuple[Any, ...], found: Mapping[str, Any]) -> Reserve:
