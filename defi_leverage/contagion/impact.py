@@ -69,11 +69,11 @@ def compile_impact(model: str, parameters: Mapping[str, Any]) -> Impact:
 def price_factor(impact: Impact, net_sales: Numbers, depth_multiplier: Numbers = 1.0) -> Array:
     """The price after `net_sales` tokens over the price before, shaped as the two arguments broadcast.
 
-    inf where purchases take more than the market holds; never below the smallest normal number. `depth_multiplier`
-    scales the market's liquidity.
+    inf where purchases take more than the market holds; 0 only where sales take it below what a float can hold.
+    `depth_multiplier` scales the market's liquidity.
     """
-    factor = impact.factor(np.asarray(net_sales, float) / depth_multiplier)
-    return np.maximum(factor, np.finfo(float).tiny)
+    factor: Array = impact.factor(np.asarray(net_sales, float) / depth_multiplier)[()]  # a number for a number
+    return factor
 
 
 def average_price_factor(
@@ -87,7 +87,8 @@ def average_price_factor(
     sales = np.asarray(net_sales, float) / depth_multiplier
     into = np.where(sales < 0, 1.0, 1 - fee) * sales
     paid = np.divide(impact.proceeds(into), into, out=np.ones(np.shape(into)), where=into != 0)
-    return np.where(sales < 0, paid / (1 - fee), paid * (1 - fee))
+    average: Array = np.where(sales < 0, paid / (1 - fee), paid * (1 - fee))[()]
+    return average
 
 
 def depth_parameters(model: str, depth_2pct_usd: float, price_usd: float) -> dict[str, Any]:

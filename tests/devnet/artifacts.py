@@ -18,6 +18,7 @@ from .calldata import abi_types
 HERE = Path(__file__).resolve().parent
 AAVE_3_0 = HERE / "node_modules/@aave/core-v3/artifacts/contracts"
 AAVE_3_2 = HERE / "packages/eth_defi/abi/aave_v3"
+UNISWAP_V3 = HERE / "node_modules/@uniswap/v3-core/artifacts/contracts"
 CACHE = HERE / "cache"
 SOLC = "solc-0.8.19"
 _MULTICALL_SOURCE = HERE / "packages/multicall/constants.py.txt"
