@@ -86,7 +86,9 @@ def average_price_factor(
     """
     sales = np.asarray(net_sales, float) / depth_multiplier
     into = np.where(sales < 0, 1.0, 1 - fee) * sales
-    paid = np.divide(impact.proceeds(into), into, out=np.ones(np.shape(into)), where=into != 0)
+    # A trade too small for its proceeds to be told from rounding is done at the price before.
+    tells = np.abs(into) > 1e-200
+    paid = np.divide(impact.proceeds(into), into, out=np.ones(np.shape(into)), where=tells)
     average: Array = np.where(sales < 0, paid / (1 - fee), paid * (1 - fee))[()]
     return average
 
