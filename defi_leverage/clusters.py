@@ -149,6 +149,8 @@ def find_clusters(
         raise ScenarioError(f"threshold {threshold} must be above 0")
     for name, value in (("band", band), ("largest_fall", largest_fall), ("reference_fall", reference_fall)):
         _check_share(name, value)
+    if band < 1e-4:
+        raise ScenarioError(f"band {band} is below 0.0001; the search takes {largest_fall / band:,.0f} steps an asset")
     book = compile_book(snapshot)
     falls = np.arange(0.0, largest_fall + 1e-6 * band, band)
     assets = _falling_assets(book)

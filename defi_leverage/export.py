@@ -3,7 +3,6 @@
 import io
 import json
 import re
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -11,6 +10,7 @@ from typing import Any, Literal
 import networkx as nx
 
 from defi_leverage.errors import ConfigError
+from defi_leverage.store import write_whole
 
 __all__ = ["GRAPH_FORMATS", "export_graph"]
 
@@ -27,7 +27,8 @@ def export_graph(
     The file appears whole or not at all, and has the same bytes for the same graph. `networkx.read_graphml`,
     `read_gexf` and `node_link_graph(..., edges="edges")` read an equal graph (without parallel edges the first two make
     a DiGraph of it, `read_graphml(..., force_multigraph=True)` does not). In XML, a character that XML cannot hold is
-    written as U+FFFD. Raises ConfigError for an unknown format or a path that cannot be written.
+    written as U+FFFD. Raises ConfigError for an unknown format or a folder that is not there,
+    SnapshotError for a path that cannot be written.
     """
     path = Path(path)
     chosen = format or path.suffix.lower().removeprefix(".")
@@ -35,14 +36,9 @@ def export_graph(
         raise ConfigError(
             f"unknown graph format {chosen!r} for {path}; use one of {', '.join(GRAPH_FORMATS)}", format=chosen
         )
-    content = GRAPH_FORMATS[chosen](graph)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise ConfigError(f"cannot write {path}: {error.strerror}; choose a folder that exists and is yours") from error
+    if not path.parent.is_dir():
+        raise ConfigError(f"cannot write {path}: {path.parent} is no folder; make it, or choose another")
+    write_whole(path, GRAPH_FORMATS[chosen](graph))
     return path
 
 

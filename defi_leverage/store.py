@@ -91,6 +91,8 @@ def check_writable(folder: "str | Path") -> None:
 def write_whole(path: "str | Path", content: bytes) -> None:
     """Write a file so that it is there whole or not at all, replacing an older one. Raises SnapshotError."""
     target = Path(path)
+    if target.exists() and not target.is_file():
+        raise SnapshotError(f"{target}: cannot be written: it is there and is not a file; choose another place")
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from defi_leverage.errors import ConfigError
+from defi_leverage.errors import ConfigError, SnapshotError
 from defi_leverage.export import GRAPH_FORMATS, export_graph
 from defi_leverage.graph import build_graph
 from defi_leverage.synthetic import synthetic_book
@@ -98,12 +98,16 @@ def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_written_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"cannot write .*none/graph\.json: No such file or directory"):
-        export_graph(nx.MultiDiGraph(), tmp_path / "none" / "graph.json")
+    (tmp_path / "file").write_bytes(b"")
     (tmp_path / "folder.json").mkdir()
-    with pytest.raises(ConfigError, match=r"cannot write .*folder\.json"):
+    for missing in ("none/graph.json", "file/graph.json"):
+        with pytest.raises(ConfigError, match=rf"cannot write .*{missing}: .* is no folder"):
+            export_graph(nx.MultiDiGraph(), tmp_path / missing)
+    with pytest.raises(SnapshotError, match=r"folder\.json: cannot be written"):
         export_graph(nx.MultiDiGraph(), tmp_path / "folder.json")
-    assert [path.name for path in tmp_path.iterdir()] == ["folder.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder.json"]
+    with pytest.raises(SnapshotError, match="is not a file"):
+        export_graph(nx.MultiDiGraph(), "/dev/null", "json")
 
 
 def test_an_earlier_file_is_replaced_whole(tmp_path: Path) -> None:
