@@ -31,6 +31,10 @@ devnet: .venv/dev.stamp ## fetch anvil and the contracts' bytecode from npm and 
 sample: .venv/dev.stamp devnet ## record the embedded sample again: same seed, same bytes
 	$(BIN)/python -m tests.devnet.record_sample
 
+bench: .venv/dev.stamp ## how fast, as ratios measured in one run
+	mkdir -p $(OUT)
+	$(BIN)/python -m tests.benchmarks.bench --output $(OUT)/bench.json
+
 lock: .venv/dev.stamp ## pin what .venv installs
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 	  --extra plots --extra build -o .ci/requirements.txt pyproject.toml

@@ -1,0 +1,344 @@
+"""Compiled kernels against the plain engine: layouts, health factors, curves and whole cascades."""
+
+import hashlib
+import logging
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from defi_leverage.contagion.book import Book, Floats, compile_book
+from defi_leverage.contagion.cascades import Cascades, run_cascades
+from defi_leverage.contagion.compiled import compiled
+from defi_leverage.contagion.engine import account_health_factors, run_contagion
+from defi_leverage.contagion.kernels import (
+    count_liquidatable,
+    find_liquidatable,
+    health_factors,
+    tally_liquidatable,
+    worst_health_factors,
+)
+from defi_leverage.contagion.lanes import LANES
+from defi_leverage.contagion.layout import lay_out
+from defi_leverage.contagion.scenario import Scenario
+from defi_leverage.contagion.trigger_curve import feed_lines, tally_along_price
+from defi_leverage.errors import ScenarioError
+from defi_leverage.snapshot import Snapshot
+from defi_leverage.synthetic import synthetic_book
+from tests.books import make_snapshot, random_books
+
+FEW = settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
+
+
+@pytest.fixture(scope="module")
+def synthetic() -> tuple[Snapshot, Book]:
+    snapshot = synthetic_book(2000, 3)
+    return snapshot, compile_book(snapshot)
+
+
+def averaging(snapshot: Snapshot) -> Snapshot:
+    tables = snapshot.tables
+    return Snapshot.from_tables(tables | {"venues": tables["venues"].assign(health_rule="average_threshold_bps")})
+
+
+def odd_accounts() -> Snapshot:
+    """20 legs, dust, no debt, debt without collateral, uncounted collateral, health factor exactly 1."""
+    assets = {f"T{number:02}": 1.0 + number for number in range(20)}
+    wide = {name: 10.0 + number for number, name in enumerate(assets)}
+    positions: list[Any] = [
+        ({name: wide[name] for name in list(assets)[:12]}, {name: wide[name] for name in list(assets)[12:]}),
+        ({name: wide[name] for name in list(assets)[12:]}, {"T00": 1.0}),
+        ({"T00": 1e-17}, {"T01": 1e-19}),
+        ({"T05": 3.0}, {}),
+        ({}, {"T05": 3.0}),
+        ({"T19": 1e9}, {"T01": 2.0}),
+        ({"T03": 5.0}, {"T00": 16.0}),
+    ]
+    return make_snapshot(assets, positions, weights={"T19": 0.0}, depth={"T03": 50.0, "T08": 100.0}, rule="aave_v3_3")
+
+
+def brute(book: Book, price: Floats) -> Floats:
+    """Health factors, accounts x scenarios, one scenario at a time."""
+    return np.stack(
+        [account_health_factors(book, book.amount, np.ascontiguousarray(row)) for row in price.T], axis=1
+    )  # fmt: skip
+
+
+def draw_prices(book: Book, count: int, seed: int = 0) -> Floats:
+    random = np.random.default_rng(seed)
+    return book.feed_price[:, None] * random.uniform(0.5, 1.2, (len(book.feed_price), count))
+
+
+def same(left: Floats, right: Floats, tolerance: float = 1e-9) -> None:
+    assert np.array_equal(np.isinf(left), np.isinf(right))
+    np.testing.assert_allclose(
+        np.where(np.isinf(left), 0, left), np.where(np.isinf(right), 0, right), tolerance, tolerance * 1e-3
+    )
+
+
+def test_layout_says_what_the_book_says_in_a_third_of_the_bytes(synthetic: tuple[Snapshot, Book]) -> None:
+    _, book = synthetic
+    compact = lay_out(book)
+    kind = compact.leg_class
+    for table, column in (
+        (compact.class_asset, book.leg_asset), (compact.class_feed, book.leg_feed),
+        (compact.class_is_debt, book.is_debt),
+        (compact.class_weight, book.weight), (compact.class_bonus, book.bonus), (compact.class_fee, book.fee),
+    ):  # fmt: skip
+        assert np.array_equal(table[kind], column)
+    assert np.array_equal(np.repeat(np.arange(compact.accounts), np.diff(compact.start)), book.leg_account)
+    starts = np.searchsorted(book.leg_account, np.arange(compact.accounts))
+    assert all(
+        not book.is_debt[low:middle].any() and book.is_debt[middle:high].all()
+        for low, middle, high in zip(starts, compact.split, compact.start[1:], strict=True)
+    )
+    assert np.array_equal(np.sort(compact.order), np.arange(compact.accounts))
+    assert compact.nbytes / compact.accounts < 60
+
+
+@pytest.mark.parametrize("averages", [False, True])
+@pytest.mark.parametrize("scenarios", [1, 7, 64, 130])
+def test_health_factors_equal_the_engines(synthetic: tuple[Snapshot, Book], scenarios: int, averages: bool) -> None:
+    _, book = synthetic
+    if averages:
+        book = replace(book, averages_threshold=np.ones_like(book.averages_threshold))
+    compact, price = lay_out(book), draw_prices(book, scenarios)
+    expected = brute(book, price)
+    same(health_factors(compact, price), expected)
+    same(worst_health_factors(compact, price), expected.min(axis=1))
+    below = expected < 1
+    assert below.any()
+    assert np.array_equal(count_liquidatable(compact, price), below.sum(axis=0))
+    for accounts, column in zip(find_liquidatable(compact, price), below.T, strict=True):
+        assert np.array_equal(accounts, np.flatnonzero(column))
+    value = book.amount[:, None] * price[book.leg_feed] * below[book.leg_account]
+    totals = tally_liquidatable(compact, price)
+    assert np.array_equal(totals.accounts, below.sum(axis=0))
+    same(totals.debt_usd, value[book.is_debt].sum(axis=0))
+    same(totals.collateral_usd, value[~book.is_debt & (book.weight > 0)].sum(axis=0))
+
+
+@FEW
+@given(random_books(), st.booleans(), st.integers(0, 1000))
+def test_health_factors_of_any_book(snapshot: Snapshot, averages: bool, seed: int) -> None:
+    book = compile_book(averaging(snapshot) if averages else snapshot)
+    price = draw_prices(book, 9, seed)
+    same(health_factors(lay_out(book), price), brute(book, price))
+
+
+def test_odd_accounts() -> None:
+    for snapshot in (odd_accounts(), averaging(odd_accounts())):
+        book = compile_book(snapshot)
+        price = draw_prices(book, 5)
+        price[:, 0] = book.feed_price
+        factors = health_factors(lay_out(book), price)
+        same(factors, brute(book, price))
+        assert factors[3, 0] == np.inf
+        assert factors[4, 0] == factors[5, 0] == 0
+        assert factors[6, 0] == 1
+
+
+def test_an_empty_book_and_no_scenarios() -> None:
+    book = compile_book(synthetic_book(0, 1))
+    compact, price = lay_out(book), draw_prices(book, 3)
+    assert health_factors(compact, price).shape == (0, 3)
+    assert list(count_liquidatable(compact, price)) == [0, 0, 0]
+    assert [len(found) for found in find_liquidatable(compact, price)] == [0, 0, 0]
+    assert run_cascades(book, compact, np.zeros((2, len(book.price)))).converged.all()
+    some = compile_book(synthetic_book(10, 1))
+    assert health_factors(lay_out(some), draw_prices(some, 0)).shape == (10, 0)
+
+
+def test_prices_of_another_shape_are_refused(synthetic: tuple[Snapshot, Book]) -> None:
+    compact = lay_out(synthetic[1])
+    for price in (np.ones((3, 2)), np.ones(compact.feeds)):
+        with pytest.raises(ValueError, match="feeds x scenarios"):
+            health_factors(compact, price)
+
+
+@pytest.mark.parametrize("averages", [False, True])
+@pytest.mark.parametrize("symbol", ["ETH", "USDC", "BTC"])
+def test_curve_equals_brute_force(synthetic: tuple[Snapshot, Book], symbol: str, averages: bool) -> None:
+    """Derived assets and ratio feeds follow; debts in the asset make accounts fall on the way up."""
+    book = synthetic[1]
+    if averages:
+        book = replace(book, averages_threshold=np.ones_like(book.averages_threshold))
+    compact, multiple = lay_out(book), np.linspace(0.0, 3.0, 301)
+    level, slope = feed_lines(book, list(book.symbols).index(symbol))
+    assert (slope > 0).sum() >= 1
+    curve = tally_along_price(compact, level, slope, multiple)
+    price = level[:, None] + slope[:, None] * multiple
+    below = brute(book, price) < 1
+    value = book.amount[:, None] * price[book.leg_feed] * below[book.leg_account]
+    assert np.array_equal(curve.accounts, below.sum(axis=0))
+    assert curve.accounts.max() > curve.accounts.min()
+    same(curve.debt_usd, value[book.is_debt].sum(axis=0))
+    same(curve.collateral_usd, value[~book.is_debt & (book.weight > 0)].sum(axis=0))
+
+
+def test_feed_lines_are_the_engines_prices(synthetic: tuple[Snapshot, Book]) -> None:
+    snapshot, book = synthetic
+    level, slope = feed_lines(book, list(book.symbols).index("ETH"))
+    shocked = run_contagion(snapshot, Scenario(shocks={"ETH": -0.25}, max_rounds=1), book)
+    following = account_health_factors(book, book.amount, level + slope * 0.75)
+    assert ((following < 1).sum()) == len(shocked.liquidations)
+
+
+def test_multiples_must_ascend(synthetic: tuple[Snapshot, Book]) -> None:
+    compact = lay_out(synthetic[1])
+    with pytest.raises(ValueError, match="ascend"):
+        tally_along_price(compact, np.ones(compact.feeds), np.ones(compact.feeds), np.array([1.0, 0.5]))
+
+
+def check_cascade(snapshot: Snapshot, book: Book, scenario: Scenario, cascades: Cascades, number: int) -> None:
+    """One scenario of a batch against the plain engine: rounds, prices, totals and every leg."""
+    result = run_contagion(snapshot, scenario, book)
+    summary = result.summary()
+    assert cascades.rounds[number] == summary["rounds"]
+    assert cascades.converged[number] == result.converged
+    assert cascades.exhausted[number] == bool(result.exhausted)
+    assert cascades.accounts[number] == summary["accounts_liquidated"]
+    scale = max(summary["seized_usd"], 1e-300)
+    for name in ("repaid_usd", "seized_usd", "protocol_fee_usd", "bad_debt_usd"):
+        assert getattr(cascades, name)[number] == pytest.approx(summary[name], rel=1e-9, abs=1e-9 * scale)
+    np.testing.assert_allclose(cascades.price[number], result.price_path[-1], 1e-9)
+    traded = np.abs(result.net_sales).max(initial=0)
+    np.testing.assert_allclose(cascades.net_sales[number], result.net_sales, 1e-9, 1e-9 * traded)
+    amount = book.amount.copy()
+    legs, left = cascades.legs[number]
+    amount[legs] = left
+    bare = result.bad_before["leg"].to_numpy(np.int64)
+    amount[bare] = 0.0
+    np.testing.assert_allclose(amount, result.amount, 1e-9, 1e-9 * np.abs(book.amount).max(initial=0))
+
+
+SHOCK = st.floats(-0.6, 0.3)
+
+
+@FEW
+@given(
+    random_books(), st.booleans(), st.lists(st.tuples(SHOCK, SHOCK, SHOCK, SHOCK), min_size=1, max_size=4),
+    st.sampled_from([0.3, 1.0]), st.booleans(), st.booleans(), st.sampled_from([1, 2, 200]),
+)  # fmt: skip
+def test_cascades_of_any_book(
+    snapshot: Snapshot, averages: bool, shocks: list[tuple[float, ...]], depth: float, sell: bool, buy: bool, limit: int
+) -> None:
+    snapshot = averaging(snapshot) if averages else snapshot
+    book = compile_book(snapshot)
+    cascades = run_cascades(
+        book, lay_out(book), np.array(shocks), depth_multiplier=depth, sell_collateral=sell, buy_debt=buy,
+        max_rounds=limit, keep_legs=True,
+    )  # fmt: skip
+    for number, row in enumerate(shocks):
+        named = dict(zip(book.asset_ids, row, strict=True))
+        scenario = Scenario("", named, {}, depth, sell, buy, limit)
+        check_cascade(snapshot, book, scenario, cascades, number)
+
+
+@pytest.mark.parametrize("averages", [False, True])
+def test_cascades_of_a_synthetic_book(averages: bool) -> None:
+    snapshot = synthetic_book(1500, 5)
+    snapshot = averaging(snapshot) if averages else snapshot
+    book = compile_book(snapshot)
+    symbols, random = list(book.symbols), np.random.default_rng(0)
+    shocks, faults = np.zeros((LANES + 6, len(symbols))), np.zeros((LANES + 6, len(book.feed_ids)))
+    columns = [symbols.index(symbol) for symbol in ("ETH", "BTC", "USDe", "wstETH")]
+    shocks[:, columns] = random.uniform(-0.5, 0.1, (LANES + 6, 4))
+    faults[::2, 0] = -0.1
+    cascades = run_cascades(book, lay_out(book), shocks, faults, keep_legs=True)
+    assert cascades.rounds.mean() > 3
+    assert cascades.bad_debt.sum() > 0
+    for number in range(0, LANES + 6, 9):
+        named = {book.asset_ids[column]: float(shocks[number, column]) for column in columns}
+        fault = {str(book.feed_ids[0]): float(faults[number, 0])} if faults[number, 0] else {}
+        check_cascade(snapshot, book, Scenario(shocks=named, feed_shocks=fault), cascades, number)
+
+
+def test_cascades_of_odd_accounts() -> None:
+    snapshot = odd_accounts()
+    book = compile_book(snapshot)
+    shocks = np.zeros((3, len(book.price)))
+    shocks[1, 3], shocks[2, :12] = -0.01, -0.9
+    cascades = run_cascades(book, lay_out(book), shocks, keep_legs=True)
+    assert cascades.accounts[1] >= 1
+    assert cascades.bad_debt_usd[2] > 0
+    for number, row in enumerate(shocks):
+        check_cascade(
+            snapshot, book, Scenario(shocks=dict(zip(book.asset_ids, row.tolist(), strict=True))), cascades, number
+        )
+
+
+def test_a_scenario_alone_is_the_same_as_among_others(synthetic: tuple[Snapshot, Book]) -> None:
+    book = synthetic[1]
+    shocks = np.random.default_rng(1).uniform(-0.4, 0.0, (20, len(book.price)))
+    compact = lay_out(book)
+    together = run_cascades(book, compact, shocks)
+    for number in (0, 7, 19):
+        alone = run_cascades(book, compact, shocks[number : number + 1])
+        assert alone.rounds[0] == together.rounds[number]
+        assert np.array_equal(alone.price[0], together.price[number])
+        assert alone.repaid_usd[0] == together.repaid_usd[number]
+
+
+def test_a_rule_without_a_kernel_is_refused(synthetic: tuple[Snapshot, Book]) -> None:
+    def auction(_accounts: object) -> Floats:
+        return np.zeros(0)
+
+    book = replace(synthetic[1], rules=(partial(auction),) * 4)
+    with pytest.raises(ScenarioError, match="auction has no kernel"):
+        run_cascades(book, lay_out(book), np.zeros((1, len(book.price))))
+
+
+_DIGEST = """
+import hashlib, numba, numpy as np
+from tests.contagion.test_kernels import digest
+for threads in (1, 2, 4):
+    numba.set_num_threads(threads)
+    print(digest())
+"""
+
+
+def digest() -> str:
+    """Of every bit of the results over a book of several blocks."""
+    book = compile_book(synthetic_book(20_000, 2))
+    compact, price = lay_out(book), draw_prices(book, 70)
+    totals = tally_liquidatable(compact, price)
+    line = feed_lines(book, list(book.symbols).index("ETH"))
+    curve = tally_along_price(compact, *line, np.linspace(0.3, 1.5, 100))
+    cascades = run_cascades(book, compact, np.random.default_rng(0).uniform(-0.3, 0, (9, len(book.price))))
+    parts = (totals.debt_usd, totals.collateral_usd, curve.debt_usd, curve.collateral_usd, cascades.price)
+    more = (health_factors(compact, price), cascades.net_sales, cascades.repaid_usd, cascades.bad_debt)
+    return hashlib.sha256(b"".join(part.tobytes() for part in parts + more)).hexdigest()
+
+
+def test_the_same_bits_with_one_two_or_four_threads() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _DIGEST], capture_output=True, text=True, check=True,
+        env=os.environ | {"NUMBA_NUM_THREADS": "4"},
+    )  # fmt: skip
+    digests = done.stdout.split()
+    assert len(digests) == 3
+    assert len(set(digests)) == 1
+
+
+def test_without_a_writable_cache_functions_are_compiled_in_memory(caplog: pytest.LogCaptureFixture) -> None:
+    """Code that no file holds has no place beside it for a cache, as a read-only installation has none."""
+    names: dict[str, Any] = {}
+    exec("def add(a, b):\n    return a + b\n", names)
+    with caplog.at_level(logging.INFO, "defi_leverage"):
+        add = compiled(names["add"])
+    assert add(2.0, 3.0) == 5.0
+    assert "compiled in memory" in caplog.text
+
+
+def test_importing_the_package_does_not_import_the_compiler() -> None:
+    code = "import sys, defi_leverage, defi_leverage.cli; print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
