@@ -54,14 +54,16 @@ def test_each_shock_hurts_whom_it_should(sample: Snapshot) -> None:
     def hurt(scenario: Scenario) -> set[str]:
         return set(run_contagion(sample, scenario).liquidations["account_id"]) - already
 
-    # nothing is sold: what one shock does by itself
-    quiet = {"sell_collateral": False, "buy_debt": False}
-    fall = hurt(Scenario("ETH", {"WETH": -0.15}, **quiet))  # type: ignore[arg-type]
+    def alone(name: str, shocks: dict[str, float], feed_shocks: dict[str, float] | None = None) -> Scenario:
+        """What one shock does by itself: nothing is sold or bought."""
+        return Scenario(name, shocks, feed_shocks or {}, sell_collateral=False, buy_debt=False)
+
+    fall = hurt(alone("ETH", {"WETH": -0.15}))
     assert len(fall & borrowers) > 20
     plain_mode = set(sample.accounts.query("mode == 'cross'")["account_id"])
     assert not fall & looping - plain_mode
-    assert not hurt(Scenario("depeg", {"wstETH": -0.15}, **quiet))  # type: ignore[arg-type]
-    fault = hurt(Scenario("oracle", {}, {"wstETH": -0.05}, **quiet))
+    assert not hurt(alone("depeg", {"wstETH": -0.15}))
+    fault = hurt(alone("oracle", {}, {"wstETH": -0.05}))
     assert len(fault & looping) > 20
 
 

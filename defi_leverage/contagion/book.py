@@ -146,6 +146,9 @@ def compile_book(snapshot: Snapshot) -> Book:
     )
 
 
+_COUNTS = ("bands", "amplification")  # parameters that are neither fractions nor USD
+
+
 def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Floats]:
     name, parameters = venue["liquidation_rule"], json.loads(venue["liquidation_parameters"])
     if name not in LIQUIDATION_RULES:
@@ -159,9 +162,12 @@ def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Floats]:
             f"venue {venue['venue_id']}: {name} has no parameter {', '.join(unknown)}; it takes {takes}"
         )
     for key, value in parameters.items():
-        most = float("inf") if key.endswith("_usd") else 1.0
-        if type(value) not in (int, float) or not 0 <= value <= most or value == float("inf"):
-            wanted = "an amount of USD, such as 2000" if key.endswith("_usd") else "a fraction, such as 0.5"
+        least, most, wanted = 0.0, 1.0, "a fraction, such as 0.5"
+        if key.endswith("_usd"):
+            most, wanted = float("inf"), "an amount of USD, such as 2000"
+        elif key in _COUNTS:
+            least, most, wanted = 1.0, float("inf"), "a number of at least 1, such as 10"
+        if type(value) not in (int, float) or not least <= value <= most or value == float("inf"):
             raise ScenarioError(f"venue {venue['venue_id']}: {key} {value!r} of {name} must be {wanted}")
     return partial(rule, **parameters)
 

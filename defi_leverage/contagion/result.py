@@ -12,7 +12,7 @@ from defi_leverage.contagion.scenario import Scenario
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from defi_leverage.contagion.engine import Liquidations
+    from defi_leverage.contagion.records import Liquidations, VenueState
 
 __all__ = ["ContagionResult"]
 
@@ -21,7 +21,8 @@ __all__ = ["ContagionResult"]
 class ContagionResult:
     """The end of one run, with its way there.
 
-    `price_path`: market prices, rounds x assets: row 0 before the shock, row r in force in round r, the last row final.
+    `price_path`: market prices, rounds x assets: row 0 before the shock, row r in force in round r, the last row final;
+    `shocked_price`: after the shock alone. `book`: as the run started, after rate shocks.
     `exhausted`: symbols of which liquidators would have to buy more than the pool holds, which stopped the run.
     `amount`: tokens a leg of `book` at the end. `net_sales`: tokens by asset that reached the market. `haircut`: share
     of what was supplied that bad debt took, venues x assets.
@@ -32,6 +33,7 @@ class ContagionResult:
     exhausted: tuple[str, ...]
     book: Book
     price_path: Floats
+    shocked_price: Floats
     final_feed_price: Floats
     amount: Floats
     net_sales: Floats
@@ -39,6 +41,7 @@ class ContagionResult:
     health_before: Floats
     health_after: Floats
     bad_before: pd.DataFrame
+    venue_state: "VenueState"
     rounds_recorded: "tuple[tuple[Liquidations, pd.DataFrame, Floats], ...]"
 
     @property
@@ -49,7 +52,12 @@ class ContagionResult:
 
     @property
     def liquidations(self) -> pd.DataFrame:
-        """One row a liquidation: round, account, legs, tokens and USD (at the feed prices of its round)."""
+        """One row a liquidation: round, account, legs, tokens and USD (at the feed prices of its round).
+
+        A whole account closed is a row for each pair of its legs. Of the debt asset: repaid, of which bought in the
+        market, and redistributed (other accounts took it over); of the collateral asset: seized, of which protocol_fee
+        was kept and sold reached the market; credit_usd: owed to the owner.
+        """
         book = self.book
         frames = [
             pd.DataFrame(
@@ -66,6 +74,10 @@ class ContagionResult:
                     "repaid_usd": done.repaid_usd,
                     "seized_usd": done.seized_usd,
                     "protocol_fee_usd": done.fee_usd,
+                    "sold": done.sold,
+                    "bought": done.bought,
+                    "redistributed": done.moved,
+                    "credit_usd": done.credit_usd,
                 }
             )
             for number, (done, _, _) in enumerate(self.rounds_recorded, start=1)
@@ -99,7 +111,7 @@ class ContagionResult:
             [
                 {
                     "round": number,
-                    "accounts": int(done.account.size),
+                    "accounts": int(np.unique(done.account).size),
                     "repaid_usd": float(done.repaid_usd.sum()),
                     "seized_usd": float(done.seized_usd.sum()),
                     "protocol_fee_usd": float(done.fee_usd.sum()),
@@ -144,9 +156,8 @@ class ContagionResult:
         supplied = np.bincount(
             book.leg_asset[~book.is_debt], weights=book.amount[~book.is_debt], minlength=len(book.price)
         )
-        base, shocked, final = (
-            float(supplied @ row) for row in (self.price_path[0], self.price_path[1], self.price_path[-1])
-        )
+        rows = (self.price_path[0], self.shocked_price, self.price_path[-1])
+        base, shocked, final = (float(supplied @ row) for row in rows)
         return (base - final) / (base - shocked) if base - shocked > 1e-12 * base else float("nan")
 
     @property
@@ -168,14 +179,22 @@ class ContagionResult:
         return pd.DataFrame(rows, columns=["asset_id", "symbol", "venue_id", "haircut"])
 
     @property
+    def venues(self) -> pd.DataFrame:
+        """What each venue fell back on, USD by venue_id: buffer_drawn_usd from its reserves, stability pool or
+        insurance fund (negative: they gained), deleveraged_usd from the equity of opposite positions.
+        """
+        columns = {"buffer_drawn_usd": self.venue_state.drawn, "deleveraged_usd": self.venue_state.levied}
+        return pd.DataFrame(columns, index=pd.Index(self.book.venue_ids, name="venue_id"))
+
+    @property
     def missing_depth(self) -> list[str]:
         """Symbols of assets that were sold or bought without any market depth: their prices could not react."""
         book, traded = self.book, np.zeros(len(self.book.price), bool)
         for done, _, _ in self.rounds_recorded:
             if self.scenario.sell_collateral:
-                traded[book.leg_asset[done.collateral_leg]] = True
+                traded[book.leg_asset[done.collateral_leg[done.sold > 0]]] = True
             if self.scenario.buy_debt:
-                traded[book.leg_asset[done.debt_leg]] = True
+                traded[book.leg_asset[done.debt_leg[done.bought > 0]]] = True
         return sorted(set(book.symbols[traded & book.missing_depth]))
 
     def summary(self) -> dict[str, Any]:
@@ -200,14 +219,17 @@ class ContagionResult:
             "protocol_fee_usd": float(rounds["protocol_fee_usd"].sum()),
             "bad_debt_usd": float(rounds["bad_debt_usd"].sum()),
             "amplification": self.amplification,
+            "buffer_drawn_usd": float(self.venue_state.drawn.sum()),
+            "deleveraged_usd": float(self.venue_state.levied.sum()),
             "liquidatable_before": int((self.health_before < 1).sum()),
+            "liquidatable_after": int((self.health_after < 1).sum()),
             "bad_debt_before_usd": float((already_bad["amount"].to_numpy() * bad_price).sum()),
             "prices": [
                 {
                     "asset_id": str(book.asset_ids[asset]),
                     "symbol": str(book.symbols[asset]),
                     "before_usd": float(self.price_path[0, asset]),
-                    "shocked_usd": float(self.price_path[1, asset]),
+                    "shocked_usd": float(self.shocked_price[asset]),
                     "final_usd": float(self.price_path[-1, asset]),
                 }
                 for asset in moved
@@ -230,5 +252,9 @@ _LIQUIDATION_COLUMNS = (
     "repaid_usd",
     "seized_usd",
     "protocol_fee_usd",
+    "sold",
+    "bought",
+    "redistributed",
+    "credit_usd",
 )
 _BAD_DEBT_COLUMNS = ("round", "account_id", "venue_id", "asset_id", "amount", "usd")

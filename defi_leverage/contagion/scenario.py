@@ -2,8 +2,9 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from defi_leverage.errors import ScenarioError
 
@@ -20,7 +21,15 @@ class Scenario:
     asset (wstETH) it is the change of its basis, on top of what its backing does. `feed_shocks`: feed_id, or an asset
     for all its feeds -> relative change of the oracle's price alone, an oracle fault. `depth_multiplier` scales every
     market's depth. `sell_collateral` and `buy_debt` say whether liquidators sell what they seize and buy what they
-    repay. Raises ScenarioError for a change of -100 % or below, or one that is not finite.
+    repay.
+
+    `arrival`: the shock comes at once ("gap") or in `steps` equal parts ("continuous"), each once nobody is left to
+    liquidate, so that liquidators keep up. `liquidators`: "all" liquidate whatever they may, "rational" ones only where
+    what the seized collateral fetches exceeds what the repaid debt costs, both with slippage, by more than `gas_usd` a
+    liquidation. `rate_shocks`: asset -> growth of all debt in it before the first round (0.1: by 10 %).
+    `stale_rounds`: oracles show the market of that many rounds ago. `frozen_feeds`: feed_id, or an asset for all its
+    feeds, that no longer follow anything. Raises ScenarioError for a change of -100 % or below, or one that is not
+    finite, and for any other value that makes no sense.
     """
 
     name: str = "scenario"
@@ -30,6 +39,13 @@ class Scenario:
     sell_collateral: bool = True
     buy_debt: bool = True
     max_rounds: int = 200
+    arrival: Literal["gap", "continuous"] = "gap"
+    steps: int = 20
+    liquidators: Literal["all", "rational"] = "all"
+    gas_usd: float = 0.0
+    rate_shocks: Mapping[str, float] = field(default_factory=dict)
+    stale_rounds: int = 0
+    frozen_feeds: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for kind, changes in (("shock", self.shocks), ("feed shock", self.feed_shocks)):
@@ -41,6 +57,22 @@ class Scenario:
             )
         if self.max_rounds < 1:
             raise ScenarioError(f"max_rounds {self.max_rounds} must be at least 1")
+        for name, change in self.rate_shocks.items():
+            _check_change(f"rate shock {name}", change)
+        for what, value, known in (
+            ("arrival", self.arrival, ("gap", "continuous")),
+            ("liquidators", self.liquidators, ("all", "rational")),
+        ):
+            if value not in known:
+                raise ScenarioError(f"{what} {value!r} is unknown; use {' or '.join(known)}")
+        if self.steps < 1:
+            raise ScenarioError(f"steps {self.steps} must be at least 1")
+        if not 0 <= self.gas_usd < math.inf:
+            raise ScenarioError(f"gas_usd {self.gas_usd} must be an amount of USD, such as 50")
+        if self.stale_rounds < 0:
+            raise ScenarioError(f"stale_rounds {self.stale_rounds} must not be negative")
+        if isinstance(self.frozen_feeds, str):
+            raise ScenarioError(f"frozen_feeds {self.frozen_feeds!r} must be a list of feeds, not a text")
 
 
 def _check_change(where: str, change: float) -> None:

@@ -3,19 +3,39 @@
 import numpy as np
 import pytest
 
-from defi_leverage.contagion.liquidation import Liquidatable, aave_v3, aave_v3_3, seize
+from defi_leverage.contagion.engine import run_contagion
+from defi_leverage.contagion.liquidation import (
+    Liquidatable,
+    aave_v2,
+    aave_v3,
+    aave_v3_3,
+    compound_v2,
+    euler_v2,
+    morpho_blue,
+    seize,
+)
+from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.health import health_factor
+from tests.books import make_snapshot
 
 
-def accounts(*, factor: float, debt: float, collateral: float, total: float | None = None) -> Liquidatable:
-    return Liquidatable(
-        np.array([factor]), np.array([total or debt]), np.array([debt]), np.array([collateral]), np.array([0.05])
-    )
+def accounts(
+    *,
+    factor: float,
+    debt: float,
+    collateral: float,
+    total: float | None = None,
+    bonus: float = 0.05,
+    weight: float = 0.8,
+    fee: float = 0.0,
+) -> Liquidatable:
+    columns = (factor, total or debt, debt, collateral, bonus, weight, fee)
+    return Liquidatable(*(np.array([value]) for value in columns))
 
 
 @pytest.mark.parametrize(("factor", "share"), [(0.99, 0.5), (0.9500001, 0.5), (0.95, 1.0), (0.2, 1.0)])
 def test_aave_v3_close_factor(factor: float, share: float) -> None:
-    assert aave_v3(accounts(factor=factor, debt=1000.0, collateral=1200.0)) == pytest.approx(1000 * share)
+    assert aave_v3(accounts(factor=factor, debt=1000.0, collateral=1200.0)).repaid == pytest.approx(1000 * share)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +51,9 @@ def test_aave_v3_close_factor(factor: float, share: float) -> None:
     ],
 )
 def test_aave_v3_3_close_factor(debt: float, total: float, collateral: float, factor: float, repaid: float) -> None:
-    assert aave_v3_3(accounts(factor=factor, debt=debt, total=total, collateral=collateral)) == pytest.approx(repaid)
+    assert aave_v3_3(accounts(factor=factor, debt=debt, total=total, collateral=collateral)).repaid == pytest.approx(
+        repaid
+    )
 
 
 def test_seizure_is_capped_and_the_repayment_scaled_down() -> None:
@@ -47,3 +69,59 @@ def test_a_liquidation_lowers_health_beyond_the_toxic_ltv(ltv: float, improves: 
     repaid, seized = seize(np.array([1.0]), np.array([collateral]), np.array([0.05]))
     before, after = health_factor(collateral, debt), health_factor(collateral - seized, debt - repaid)
     assert (after > before).item() is improves
+
+
+@pytest.mark.parametrize("factor", [0.99, 0.2])
+def test_aave_v2_repays_half_however_deep(factor: float) -> None:
+    assert aave_v2(accounts(factor=factor, debt=1000.0, collateral=1200.0)).repaid == pytest.approx(500)
+
+
+def test_the_fee_of_aave_is_a_share_of_the_bonus() -> None:
+    """Of 105 seized for 100, a fee of 10 % of the bonus keeps 0.5."""
+    terms = aave_v3(accounts(factor=0.99, debt=1000.0, collateral=1200.0, fee=0.1))
+    assert terms.kept * 105 == pytest.approx(0.5)
+
+
+def test_compound_v2_keeps_a_share_of_the_seizure() -> None:
+    """10 ETH at 1,800 against 15,000: half is repaid, 8,100 (4.5 ETH) seized, 2.8 % of that goes to the reserves."""
+    snapshot = make_snapshot(
+        {"ETH": 1800.0, "USD": 1.0}, [({"ETH": 10.0}, {"USD": 15e3})], bonus=0.0, rule="compound_v2"
+    )
+    row = run_contagion(snapshot, Scenario(max_rounds=1)).liquidations.iloc[0]
+    assert row["repaid"] == pytest.approx(7500)
+    assert row["seized"] == pytest.approx(4.5)
+    assert row["protocol_fee"] == pytest.approx(0.126)
+    assert row["sold"] == pytest.approx(4.374)
+    assert compound_v2(accounts(factor=0.9, debt=1.0, collateral=2.0, bonus=0.1)).bonus == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("lltv", "factor"), [(0.86, 1.0438413361), (0.915, 1.0261672653), (0.965, 1.0106114199), (0.385, 1.15)]
+)
+def test_morpho_blue_incentive_follows_from_the_lltv(lltv: float, factor: float) -> None:
+    """min(1.15, 1 / (1 - 0.3 * (1 - LLTV))) at LLTVs that Morpho has enabled."""
+    terms = morpho_blue(accounts(factor=0.9, debt=100.0, collateral=200.0, bonus=0.0, weight=lltv))
+    assert 1 + terms.bonus == pytest.approx(factor, abs=1e-9)
+    assert terms.repaid == 100
+    assert morpho_blue(accounts(factor=0.9, debt=1.0, collateral=2.0, weight=lltv)).bonus == 0.05
+
+
+def test_morpho_blue_writes_bad_debt_off_at_once() -> None:
+    """10 ETH at 1,500 at LLTV 0.86 pay 15,000 * 0.958 = 14,370 of 15,000."""
+    snapshot = make_snapshot(
+        {"ETH": 1500.0, "USD": 1.0},
+        [({"ETH": 10.0}, {"USD": 15e3})],
+        weights={"ETH": 0.86},
+        bonus=0.0,
+        rule="morpho_blue",
+    )
+    result = run_contagion(snapshot, Scenario())
+    assert result.rounds[["repaid_usd", "bad_debt_usd"]].to_numpy().tolist() == [
+        [pytest.approx(14370), pytest.approx(630)]
+    ]
+
+
+@pytest.mark.parametrize(("factor", "seized"), [(0.99, 900 / 0.99), (0.9, 1000.0), (0.5, 900 / 0.85)])
+def test_euler_v2_discount_grows_with_the_violation(factor: float, seized: float) -> None:
+    terms = euler_v2(accounts(factor=factor, debt=900.0, collateral=2000.0))
+    assert terms.repaid * (1 + terms.bonus) == pytest.approx(seized)

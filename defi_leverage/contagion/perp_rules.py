@@ -1,0 +1,108 @@
+"""Liquidation rules of perpetual futures: maintenance margin, fee, insurance fund, auto-deleveraging.
+
+A position leg is one whose weight is not 1: a long is collateral of weight 1 - m, a short is debt of weight 1 + m, m
+being the maintenance margin ratio. Legs of weight 1 are margin, and what a position owes or is owed at entry.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from defi_leverage.contagion.absorb_rules import Absorption, Vaults, draw
+
+__all__ = ["auto_deleverage", "perp_full", "perp_partial"]
+
+Array = NDArray[np.float64]
+
+
+def auto_deleverage(loss: float, equity: Array, pro_rata: float = 1.0) -> Array:
+    """What each winner loses of its equity (USD, in the order of the queue) to a loss that nothing else covers.
+
+    By queue (`pro_rata` 0) the first gives all it has before the second gives anything; pro rata (1) all give the same
+    share; in between, that share of the loss is levied pro rata and the rest by queue. Nobody loses more than its
+    equity. Source: Chitra, Autodeleveraging: Impossibilities and Optimization, arXiv 2512.01112 (2025).
+    """
+    equity = np.maximum(equity, 0.0)
+    total = float(equity.sum())
+    if total <= 0 or loss <= 0:
+        return np.zeros_like(equity)
+    loss = min(loss, total)
+    evenly = equity * (pro_rata * loss / total)
+    queue = equity - evenly
+    reached = np.cumsum(queue) - queue
+    return evenly + np.clip((1 - pro_rata) * loss - reached, 0.0, queue)
+
+
+def perp_full(
+    accounts: Vaults, liquidation_fee: float = 0.0, insurance_fund_usd: float = 0.0, pro_rata: float = 1.0
+) -> Absorption:
+    """The whole account is closed at the mark price; what is left after the fee is paid out to the owner.
+
+    Longs are sold and shorts bought back in the market. The fee (a share of the notional, at most the equity) goes to
+    the insurance fund, which pays where equity is negative, accounts by account_id; what it cannot pay is levied on the
+    equity of accounts with the opposite position (`auto_deleverage`; `pro_rata` 0 is by queue, most leveraged first),
+    who keep their positions; the rest is bad debt. Source: Hyperliquid documentation, Liquidations and
+    Auto-deleveraging (closed when equity falls below the maintenance margin; opposite side ranked by profit and
+    leverage, of which legs tell the leverage only). The fee and the fund ahead of deleveraging are common practice of
+    such venues, not one venue's rule.
+    """
+    return _close(accounts, np.ones(len(accounts.has_takers)), liquidation_fee, insurance_fund_usd, pro_rata)
+
+
+def perp_partial(
+    accounts: Vaults,
+    close_fraction: float = 0.2,
+    partial_above_usd: float = 1e5,
+    liquidation_fee: float = 0.0,
+    insurance_fund_usd: float = 0.0,
+    pro_rata: float = 1.0,
+) -> Absorption:
+    """Positions of more than 100,000 USD of notional are closed by a fifth a round; all else as `perp_full`.
+
+    What the part closed gains or loses goes to the margin, so that the rest has more of it; an account whose equity or
+    margin cannot pay for that is closed whole. Source: Hyperliquid documentation, Liquidations (20 % first for
+    positions above 100k USDC).
+    """
+    _, notional = _positions(accounts)
+    large = (notional > partial_above_usd) & (accounts.collateral > accounts.debt)
+    fraction = np.where(large, close_fraction, 1.0)
+    return _close(accounts, fraction, liquidation_fee, insurance_fund_usd, pro_rata)
+
+
+def _positions(accounts: Vaults) -> tuple[NDArray[np.bool_], Array]:
+    """Position legs, and the notional of every account."""
+    legs = np.where(accounts.is_debt, accounts.weight > 1, accounts.weight < 1)
+    return legs, accounts.total(accounts.value, legs)
+
+
+def _close(
+    accounts: Vaults, fraction: Array, liquidation_fee: float, insurance_fund_usd: float, pro_rata: float
+) -> Absorption:
+    position, notional = _positions(accounts)
+    equity = accounts.collateral - accounts.debt
+    margin = accounts.total(accounts.value, ~position & ~accounts.is_debt)
+    owed = accounts.total(accounts.value, ~position & accounts.is_debt)
+    closed = accounts.value * np.where(position, fraction[accounts.owner], 0.0)
+    fee = np.clip(equity, 0.0, liquidation_fee * fraction * notional)
+    cash = accounts.total(closed, ~accounts.is_debt) - accounts.total(closed, accounts.is_debt) - fee
+    whole = (fraction >= 1) | (cash + margin < 0)
+    fee = np.where(whole, np.clip(equity, 0.0, liquidation_fee * notional), fee)
+    to_debt = np.divide(np.clip(cash, 0.0, owed), owed, out=np.zeros_like(owed), where=owed > 0)
+    of_margin = np.divide(np.clip(-cash, 0.0, margin), margin, out=np.zeros_like(margin), where=margin > 0)
+    settled = np.where(accounts.is_debt, to_debt[accounts.owner], of_margin[accounts.owner])
+    taken = np.where(position, closed, accounts.value * settled)
+    taken = np.where(whole[accounts.owner], accounts.value, taken)
+    loss = np.where(whole, np.maximum(-equity, 0.0), 0.0)
+    needed = loss - fee
+    drawn = draw(needed, insurance_fund_usd - accounts.drawn)
+    none = np.zeros_like(equity)
+    return Absorption(
+        taken=taken,
+        trades=position,
+        bad=np.maximum(needed - drawn, 0.0),
+        moved_debt=none,
+        moved_collateral=none,
+        bought=accounts.total(taken, accounts.is_debt),
+        credit=np.where(whole, np.maximum(equity - fee, 0.0), np.maximum(cash - owed, 0.0)),
+        drawn=drawn,
+        pro_rata=pro_rata,
+    )
