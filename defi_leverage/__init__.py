@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     from defi_leverage.positions import import_positions
     from defi_leverage.snapshot import Snapshot
     from defi_leverage.store import load_snapshot, save_snapshot
+    from defi_leverage.stress.liquidation_curve import liquidation_curve
+    from defi_leverage.stress.reverse import reverse_stress_test
+    from defi_leverage.stress.risk import risk_measures
+    from defi_leverage.stress.scenario_sets import ladder
+    from defi_leverage.stress.sweep import run_scenarios
     from defi_leverage.synthetic import synthetic_book
 
 __version__ = "0.1.0"
@@ -39,9 +44,14 @@ _HOME = {
     "find_loops": "loops",
     "gain_matrix": "clusters",
     "import_positions": "positions",
+    "ladder": "stress.scenario_sets",
+    "liquidation_curve": "stress.liquidation_curve",
     "load_snapshot": "store",
     "loop_accounts": "loops",
+    "reverse_stress_test": "stress.reverse",
+    "risk_measures": "stress.risk",
     "run_contagion": "contagion.engine",
+    "run_scenarios": "stress.sweep",
     "save_snapshot": "store",
     "synthetic_book": "synthetic",
 }
@@ -57,9 +67,14 @@ __all__ = [
     "find_loops",
     "gain_matrix",
     "import_positions",
+    "ladder",
+    "liquidation_curve",
     "load_snapshot",
     "loop_accounts",
+    "reverse_stress_test",
+    "risk_measures",
     "run_contagion",
+    "run_scenarios",
     "save_snapshot",
     "synthetic_book",
 ]
