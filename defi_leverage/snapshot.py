@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from typing import Any, Self
 
 import pandas as pd
@@ -89,8 +90,10 @@ def resolve_asset(snapshot: Snapshot, name: str) -> str:
             return str(found[0])
         if found:
             raise SnapshotError(f"asset {name!r} is ambiguous: {', '.join(found)}; name the asset_id")
-    known = ", ".join(sorted(assets["symbol"].unique())[:30])
-    raise SnapshotError(f"no asset {name!r} in this snapshot; it has {known}", name=name)
+    symbols_here = sorted(assets["symbol"].unique())
+    near = get_close_matches(name, symbols_here, 1)
+    meant = f"did you mean {near[0]}? " if near else ""
+    raise SnapshotError(f"no asset {name!r} in this snapshot; {meant}it has {', '.join(symbols_here[:30])}", name=name)
 
 
 def from_readings(readings: Iterable[Reading], failures: Iterable[Mapping[str, Any]] = ()) -> Snapshot:

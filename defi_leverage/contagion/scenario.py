@@ -11,6 +11,7 @@ from defi_leverage.errors import ScenarioError
 __all__ = ["Scenario", "parse_change", "parse_shocks"]
 
 _FEED_PREFIX = "feed:"
+_LARGEST_CHANGE = 1e6  # beyond, products of prices leave the range of floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,10 @@ class Scenario:
 def _check_change(where: str, change: float) -> None:
     if not math.isfinite(change):
         raise ScenarioError(f"{where}: {change} is not finite; write a change such as -30% or -0.3")
+    if change > _LARGEST_CHANGE:
+        raise ScenarioError(
+            f"{where}: {change:.4g} is a rise by more than a millionfold; write +50% or 0.5 for one half"
+        )
     if change <= -1:
         raise ScenarioError(
             f"{where}: {change:+.4g} ({change:+.0%}) leaves no price; a change must be above -100 %, such as -99.9%"

@@ -307,6 +307,8 @@ def test_unknown_names_are_refused() -> None:
     snapshot = make_snapshot({"ETH": 2000.0, "USD": 1.0}, ETH_POSITIONS)
     with pytest.raises(SnapshotError, match="no asset 'WBTC'"):
         run_contagion(snapshot, Scenario(shocks={"WBTC": -0.1}))
+    with pytest.raises(SnapshotError, match="did you mean ETH"):
+        run_contagion(snapshot, Scenario(shocks={"EHT": -0.1}))
     with pytest.raises(ScenarioError, match="shocked twice"):
         run_contagion(snapshot, Scenario(shocks={"ETH": -0.1, "eth": -0.2}))
     with pytest.raises(ScenarioError, match="feed ETH is shocked twice"):

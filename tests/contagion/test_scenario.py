@@ -43,6 +43,7 @@ def test_shocks_of_another_form_are_refused(texts: list[str], problem: str) -> N
     [
         {"shocks": {"ETH": -1.0}},
         {"shocks": {"ETH": float("nan")}},
+        {"shocks": {"ETH": 1e308}},
         {"feed_shocks": {"ETH": float("inf")}},
         {"depth_multiplier": 0.0},
         {"max_rounds": 0},
