@@ -183,7 +183,11 @@ def test_a_scenario_that_does_not_fit_is_said_and_the_others_run(sample: None) -
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("shock", "book", "--shock", "WEHT=-10%"), 2, "no asset 'WEHT' in this snapshot; did you mean WETH? it has USDC, WETH, wstETH"),
+        (
+            ("shock", "book", "--shock", "WEHT=-10%"),
+            2,
+            "no asset 'WEHT' in this snapshot; did you mean WETH? it has USDC, WETH, wstETH",
+        ),
         (("shock", "book", "--shock", "WETH=-130%"), 2, "a change must be above -100 %"),
         (("shock", "book", "--shock", "WETH=-100%"), 2, "a change must be above -100 %"),
         (("shock", "book", "--shock", "WETH=-1.3"), 2, "a change must be above -100 %"),
