@@ -17,7 +17,7 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from defi_leverage.health import account_health
+from defi_leverage.health import account_health, leg_values
 from defi_leverage.snapshot import Snapshot
 
 __all__ = ["build_graph", "node_name"]
@@ -78,11 +78,10 @@ def _largest(health: pd.DataFrame, accounts: "int | Literal['all']") -> "pd.Inde
 def _value_legs(snapshot: Snapshot) -> pd.DataFrame:
     """Legs as (account_id, venue_id, asset_id, kind of edge, usd)."""
     legs = snapshot.legs
-    price = legs["feed_id"].map(snapshot.feeds.set_index("feed_id")["price_usd"])
     venue = legs["account_id"].map(snapshot.accounts.set_index("account_id")["venue_id"])
     supplied = np.where(legs["weight"] > 0, "collateralises", "supplies")
     kind = np.where(legs["side"] == "debt", "borrows", supplied)
-    return legs[["account_id", "asset_id"]].assign(venue_id=venue, kind=kind, usd=legs["amount"] * price)
+    return legs[["account_id", "asset_id"]].assign(venue_id=venue, kind=kind, usd=leg_values(snapshot))
 
 
 def _leg_edges(legs: pd.DataFrame, level: Literal["market", "account"]) -> Iterator[_Edge]:

@@ -17,6 +17,7 @@ __all__ = [
     "average_threshold_weighted",
     "fall_to_liquidation",
     "health_factor",
+    "leg_values",
     "leverage",
     "liquidation_price_long",
     "liquidation_price_short",
@@ -122,6 +123,13 @@ def liquidation_price_short(entry_price: float, size: float, margin: float, main
     return (entry_price + margin / size) / (1 + maintenance_margin)
 
 
+def leg_values(snapshot: Snapshot) -> Array:
+    """USD value of every leg at its feed's price, in the legs table's order; debts are positive too."""
+    price = snapshot.legs["feed_id"].map(snapshot.feeds.set_index("feed_id")["price_usd"])
+    value: Array = snapshot.legs["amount"].to_numpy(float) * price.to_numpy(float)
+    return value
+
+
 def account_health(snapshot: Snapshot) -> pd.DataFrame:
     """One row an account, in the accounts table's order, indexed by account_id, at the oracle's feed prices.
 
@@ -129,9 +137,7 @@ def account_health(snapshot: Snapshot) -> pd.DataFrame:
     debt_usd, equity_usd (supplied - debt), health_factor (inf without debt), ltv (debt / collateral), leverage
     (supplied / equity, nan where equity is not positive).
     """
-    legs = snapshot.legs
-    price = legs["feed_id"].map(snapshot.feeds.set_index("feed_id")["price_usd"]).to_numpy(float)
-    value = legs["amount"].to_numpy(float) * price
+    legs, value = snapshot.legs, leg_values(snapshot)
     weight = legs["weight"].to_numpy(float)
     is_debt = (legs["side"] == "debt").to_numpy()
     account = pd.Index(snapshot.accounts["account_id"]).get_indexer(legs["account_id"])

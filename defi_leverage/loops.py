@@ -19,7 +19,7 @@ from typing import NamedTuple, cast
 import networkx as nx
 import pandas as pd
 
-from defi_leverage.health import account_health, fall_to_liquidation
+from defi_leverage.health import account_health, fall_to_liquidation, leg_values
 from defi_leverage.snapshot import Snapshot
 
 __all__ = ["LOOP_COLUMNS", "find_families", "find_loops", "loop_accounts"]
@@ -200,7 +200,6 @@ def _claims(snapshot: Snapshot) -> pd.DataFrame:
 def _value_legs(snapshot: Snapshot, family: "pd.Series[str]") -> pd.DataFrame:
     """Legs as (account: row of accounts, side, weight, asset_id, family, usd)."""
     legs = snapshot.legs
-    price = legs["feed_id"].map(snapshot.feeds.set_index("feed_id")["price_usd"]).to_numpy(float)
     return pd.DataFrame(
         {
             "account": pd.Index(snapshot.accounts["account_id"]).get_indexer(legs["account_id"]),
@@ -208,7 +207,7 @@ def _value_legs(snapshot: Snapshot, family: "pd.Series[str]") -> pd.DataFrame:
             "weight": legs["weight"],
             "asset_id": legs["asset_id"],
             "family": legs["asset_id"].map(family),
-            "usd": legs["amount"].to_numpy(float) * price,
+            "usd": leg_values(snapshot),
         }
     )
 

@@ -8,7 +8,7 @@ times 1e18.
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-WAD = 10**18
+from defi_leverage.fixed_point import WAD
 
 Side = Literal["collateral", "debt"]
 

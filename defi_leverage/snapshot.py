@@ -15,7 +15,8 @@ from typing import Any, Self
 import pandas as pd
 
 from defi_leverage.errors import SnapshotError
-from defi_leverage.reading import WAD, AccountReading, LegReading, Reading
+from defi_leverage.fixed_point import WAD
+from defi_leverage.reading import AccountReading, LegReading, Reading
 from defi_leverage.schema import OPTIONAL_TABLES, check_tables, complete_table, load_schema
 
 __all__ = ["Snapshot", "from_readings", "resolve_asset"]

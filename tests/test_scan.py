@@ -15,9 +15,9 @@ from defi_leverage import scan as scan_module
 from defi_leverage.chain import Chain
 from defi_leverage.config import Config, load_config
 from defi_leverage.errors import ConfigError, ReaderError
+from defi_leverage.fixed_point import WAD
 from defi_leverage.health import account_health
 from defi_leverage.reading import (
-    WAD,
     AccountReading,
     AssetReading,
     Deployment,

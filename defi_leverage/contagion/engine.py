@@ -103,31 +103,30 @@ def run_contagion(snapshot: Snapshot, scenario: Scenario, book: Book | None = No
         selling, buying = scenario.sell_collateral, scenario.buy_debt
         return profits(book, rows, state.prices[-1], state.sales, depth, selling, buying) > scenario.gas_usd
 
+    choose = worthwhile if scenario.liquidators == "rational" else None
     state.prices.append(prices_now())
     converged, exhausted = False, ()
     while len(state.history) < scenario.max_rounds:
         feeds = feeds_now()
         factors = account_health_factors(book, state.amount, feeds)
         below = np.flatnonzero(factors < 1)
-        choose = worthwhile if scenario.liquidators == "rational" else None
         done, bad = liquidate_round(book, state.amount, feeds, factors, below, state.venues, choose)
-        quiet = not done.account.size and not len(bad)
-        if quiet and not oracles_lag():
+        quiet = not done.account.size and not len(bad) and not oracles_lag()
+        if quiet:
             if state.arrived == steps:
                 converged = True
                 break
             state.arrived += 1
-            following = prices_now()
         else:
             bad["usd"] = bad["amount"].to_numpy() * feeds[book.leg_feed[bad["leg"].to_numpy(np.int64)]]
             np.add.at(state.bad_debt, (book.account_venue[bad["account"]], book.leg_asset[bad["leg"]]), bad["amount"])
             state.sales += net_sales(book, done, state.prices[-1], scenario.sell_collateral, scenario.buy_debt)
             state.history.append((done, bad, feeds))
-            following = prices_now()
+        following = prices_now()
         if not np.isfinite(following).all():
             exhausted = tuple(sorted(set(book.symbols[~np.isfinite(following)])))
             break
-        if quiet and not oracles_lag():
+        if quiet:
             state.prices[-1] = following  # no round has seen the last step's prices
         else:
             state.prices.append(following)

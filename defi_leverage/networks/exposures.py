@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.sparse import csr_array
 
+from defi_leverage.health import leg_values
 from defi_leverage.snapshot import Snapshot
 
 __all__ = ["exposure_matrix", "spread_bad_debt", "supply_exposures"]
@@ -25,9 +26,9 @@ def supply_exposures(snapshot: Snapshot) -> pd.DataFrame:
     rule = accounts["venue_id"].map(snapshot.venues.set_index("venue_id")["liquidation_rule"])
     known = accounts.assign(owner=accounts["owner"].where(accounts["owner"] != "", accounts["account_id"]))
     known = known.loc[~rule.str.startswith("perp_").astype(bool), ["account_id", "owner", "venue_id"]]
-    legs = snapshot.legs[(snapshot.legs["side"] == "collateral") & (snapshot.legs["amount"] > 0)]
-    price = legs["feed_id"].map(snapshot.feeds.set_index("feed_id")["price_usd"])
-    valued = legs[["account_id", "asset_id"]].assign(supplied=legs["amount"], supplied_usd=legs["amount"] * price)
+    legs = snapshot.legs
+    valued = legs[["account_id", "asset_id"]].assign(supplied=legs["amount"], supplied_usd=leg_values(snapshot))
+    valued = valued[(legs["side"] == "collateral") & (legs["amount"] > 0)]
     table = valued.merge(known, on="account_id").groupby(["owner", *_POOL], as_index=False)[_SUPPLIED].sum()
     table["share"] = table["supplied"] / table.groupby(_POOL)["supplied"].transform("sum")
     return table

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from defi_leverage.contagion.book import compile_book
 from defi_leverage.contagion.engine import run_contagion
+from defi_leverage.contagion.result import ContagionResult
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import ScenarioError, SnapshotError
 from defi_leverage.snapshot import Snapshot
 from tests.books import make_snapshot, random_books, wide_book
-from tests.contagion.reference import run_reference
+from tests.contagion.reference import Outcome, run_reference
 
 ETH_POSITIONS = [
     ({"ETH": 100.0}, {"USD": 150e3}),
@@ -356,6 +357,11 @@ def test_equals_the_slow_reference_on_wide_books(seed: int, depth: float, sell: 
 
 
 def assert_equals_the_reference(snapshot: Snapshot, scenario: Scenario) -> None:
+    run_both(snapshot, scenario, tokens=1e-9)
+
+
+def run_both(snapshot: Snapshot, scenario: Scenario, tokens: float) -> tuple[ContagionResult, Outcome]:
+    """Run the engine and the reference, which must agree to 1e-9, amounts alternatively to so many `tokens`."""
     result, expected = run_contagion(snapshot, scenario), run_reference(snapshot, scenario)
     # An account within rounding of 1 may fall either way; such books judge nothing.
     assume(not np.any(np.abs(result.health_after - 1) < 1e-9))
@@ -364,11 +370,12 @@ def assert_equals_the_reference(snapshot: Snapshot, scenario: Scenario) -> None:
     assert result.prices.iloc[-1].to_dict() == pytest.approx(expected.prices, rel=1e-9)
     columns = ["account_id", "side", "asset_id", "feed_id", "amount_after"]
     amounts = {tuple(key): amount for *key, amount in result.legs[columns].to_numpy()}
-    assert amounts == pytest.approx(expected.amounts, rel=1e-9, abs=1e-9)
+    assert amounts == pytest.approx(expected.amounts, rel=1e-9, abs=tokens)
     totals = result.rounds[["repaid_usd", "seized_usd", "bad_debt_usd"]].sum()
     assert totals.tolist() == pytest.approx(
         [expected.repaid_usd, expected.seized_usd, expected.bad_debt_usd], rel=1e-9, abs=1e-6
     )
+    return result, expected
 
 
 @given(random_books(healthy=True))
