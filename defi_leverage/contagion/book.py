@@ -1,4 +1,4 @@
-"""A snapshot compiled to arrays: what the round engine works on.
+"""A snapshot compiled to arrays (compressed rows of legs by account): what the round engine works on.
 
 Legs are in one canonical order (account, collateral before debt, asset, feed), so the order of a table's rows never
 matters, and ties between legs of equal value fall to the lowest asset_id.
@@ -6,19 +6,23 @@ matters, and ties between legs of equal value fall to the lowest asset_id.
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
-from graphlib import CycleError, TopologicalSorter
-from inspect import signature
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from defi_leverage.contagion.curves import Impact
-from defi_leverage.contagion.impact import compile_impact, price_factor
-from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
+from defi_leverage.contagion.asset_links import (
+    Claim,
+    Market,
+    compile_claims,
+    compile_markets,
+    compile_routes,
+    order_of,
+)
+from defi_leverage.contagion.liquidation import LIQUIDATION_RULES, venue_parameters
 from defi_leverage.errors import ScenarioError
 from defi_leverage.snapshot import Snapshot
 
@@ -26,40 +30,23 @@ __all__ = ["Book", "Claim", "Market", "compile_book"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+Int32s = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A derived asset: its backing (asset index, units, issuing venue or -1), and what that is worth in USD at the
-    snapshot's prices.
-    """
-
-    asset: int
-    backing: tuple[tuple[int, float, int], ...]
-    backing_value: float
-
-
-@dataclass(frozen=True, slots=True)
-class Market:
-    """Depth of one asset: the factor on its price after cumulative net sales, given a depth multiplier; the impact it
-    comes from.
-    """
-
-    asset: int
-    factor: Callable[[Floats | float, Floats | float], Floats]
-    impact: Impact
+_BY_ACCOUNT = ("account_ids", "account_venue", "averages_threshold", "start")
+_BY_LEG = ("leg_account", "leg_asset", "leg_feed", "is_debt", "amount", "weight", "bonus", "fee")
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Immutable arrays of a snapshot. Accounts, assets, feeds and venues are sorted by identifier.
+    """Read-only arrays of a snapshot. Accounts, assets, feeds and venues are sorted by identifier.
 
-    Per leg: leg_account, leg_asset, leg_feed (indices), is_debt, amount (whole tokens), weight, bonus, fee (fractions).
+    Per account: account_venue, averages_threshold; its legs are `start[a]` to `start[a + 1]`. Per leg: leg_account,
+    leg_asset, leg_feed (indices), is_debt, amount (whole tokens), weight, bonus, fee (fractions).
     Per feed: feed_price (USD), feed_asset, feed_base (index or -1), follows_market; `ratio_feeds` in the order in which
-    they can be valued. Per asset: price (USD). `claims` in the
-    order in which they can be valued; `routes` in the order in which sales pass on: (asset, what a sale of it pays out
-    in, units of that a token, or nan for what the market prices say).
+    they can be valued. Per asset: price (USD). `claim_groups`: derived assets in the order in which they can be valued,
+    those that are claims on each other together; `routes` in the order in which sales pass on: (asset, what a sale of
+    it pays out in, units of that a token, or nan for what the market prices say).
     """
 
     account_ids: NDArray[np.object_]
@@ -67,11 +54,12 @@ class Book:
     symbols: NDArray[np.object_]
     feed_ids: NDArray[np.object_]
     venue_ids: NDArray[np.object_]
-    account_venue: Ints
+    account_venue: Int32s
     averages_threshold: Bools
-    leg_account: Ints
-    leg_asset: Ints
-    leg_feed: Ints
+    start: Int32s
+    leg_account: Int32s
+    leg_asset: Int32s
+    leg_feed: Int32s
     is_debt: Bools
     amount: Floats
     weight: Floats
@@ -83,10 +71,33 @@ class Book:
     follows_market: Bools
     ratio_feeds: tuple[int, ...]
     price: Floats
-    claims: tuple[Claim, ...]
+    claim_groups: tuple[tuple[Claim, ...], ...]
     markets: tuple[Market, ...]
     routes: tuple[tuple[int, int, float], ...]
-    rules: tuple[Callable[..., Floats], ...]
+    rules: tuple[Callable[..., Any], ...]
+
+    @property
+    def claims(self) -> tuple[Claim, ...]:
+        """All derived assets, each after what it is a claim on (but for those that are claims on each other)."""
+        return tuple(claim for group in self.claim_groups for claim in group)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays of accounts and legs; identifiers belong to the snapshot."""
+        return sum(getattr(self, name).nbytes for name in (*_BY_ACCOUNT, *_BY_LEG))
+
+    @property
+    def toxic_terms(self) -> list[tuple[str, str]]:
+        """(asset_id, venue_id) of collateral whose liquidation lowers an account's health from the threshold on.
+
+        Repaying x for x * (1 + bonus) of collateral lowers the health factor where weight * (1 + bonus) exceeds it;
+        above 1 that is so at any health factor at which an account is liquidated. Source: Warmuz, Chaudhary & Pinna,
+        Toxic Liquidation Spirals (2022), arXiv 2212.07306 (LTV > 1 / (1 + i)).
+        """
+        toxic = ~self.is_debt & (self.weight > 0) & (self.weight * (1 + self.bonus) > 1 + 1e-12)
+        venues = self.account_venue[self.leg_account[toxic]]
+        pairs = np.unique(np.stack([self.leg_asset[toxic], venues]), axis=1)
+        return [(str(self.asset_ids[asset]), str(self.venue_ids[venue])) for asset, venue in pairs.T]
 
     @property
     def missing_depth(self) -> Bools:
@@ -99,7 +110,13 @@ class Book:
 
 
 def compile_book(snapshot: Snapshot) -> Book:
-    """Compile a snapshot. Raises ScenarioError for an unknown rule or model, or a cycle in backing or in quotes."""
+    """Compile a snapshot, without a loop over its accounts or legs.
+
+    Raises ScenarioError for an unknown rule or model, claims that have only each other behind them, a cycle in quotes,
+    and 2^31 legs or more.
+    """
+    if len(snapshot.legs) >= 2**31:
+        raise ScenarioError(f"{len(snapshot.legs)} legs do not fit 32-bit indices; split the snapshot by venue")
     assets = snapshot.assets.sort_values("asset_id", ignore_index=True)
     feeds = snapshot.feeds.sort_values("feed_id", ignore_index=True)
     venues = snapshot.venues.sort_values("venue_id", ignore_index=True)
@@ -113,21 +130,24 @@ def compile_book(snapshot: Snapshot) -> Book:
     is_debt = (legs["side"] == "debt").to_numpy()
     order = np.lexsort((leg_feed, leg_asset, is_debt, leg_account))
     account_venue = venue_index.get_indexer(accounts["venue_id"])
+    start = np.zeros(len(accounts) + 1, np.int32)
+    np.cumsum(np.bincount(leg_account, minlength=len(accounts)), out=start[1:])
     price = assets["price_usd"].to_numpy(float)
     feed_base = feed_index.get_indexer(pd.Index(feeds["base_feed_id"])).astype(np.int64)
     bases = {int(feed): {int(feed_base[feed])} for feed in np.flatnonzero(feeds["kind"] == "ratio")}
-    claims = _compile_claims(snapshot, asset_index, venue_index, price)
-    return Book(
+    claim_groups = compile_claims(snapshot, asset_index, venue_index, price)
+    book = Book(
         account_ids=accounts["account_id"].to_numpy(object),
         asset_ids=assets["asset_id"].to_numpy(object),
         symbols=assets["symbol"].to_numpy(object),
         feed_ids=feeds["feed_id"].to_numpy(object),
         venue_ids=venues["venue_id"].to_numpy(object),
-        account_venue=account_venue.astype(np.int64),
+        account_venue=account_venue.astype(np.int32),
         averages_threshold=(venues["health_rule"] == "average_threshold_bps").to_numpy(bool)[account_venue],
-        leg_account=leg_account[order].astype(np.int64),
-        leg_asset=leg_asset[order].astype(np.int64),
-        leg_feed=leg_feed[order].astype(np.int64),
+        start=start,
+        leg_account=leg_account[order].astype(np.int32),
+        leg_asset=leg_asset[order].astype(np.int32),
+        leg_feed=leg_feed[order].astype(np.int32),
         is_debt=is_debt[order],
         amount=legs["amount"].to_numpy(float)[order],
         weight=legs["weight"].to_numpy(float)[order],
@@ -137,25 +157,30 @@ def compile_book(snapshot: Snapshot) -> Book:
         feed_asset=asset_index.get_indexer(feeds["asset_id"]).astype(np.int64),
         feed_base=feed_base,
         follows_market=(feeds["kind"] == "market").to_numpy(bool),
-        ratio_feeds=tuple(feed for feed in _order_of(bases, feeds["feed_id"], "base_feed_id") if feed in bases),
+        ratio_feeds=tuple(feed for feed in order_of(bases, feeds["feed_id"], "base_feed_id") if feed in bases),
         price=price,
-        claims=claims,
-        markets=_compile_markets(snapshot, asset_index),
-        routes=_compile_routes(snapshot, asset_index, claims),
+        claim_groups=claim_groups,
+        markets=compile_markets(snapshot, asset_index),
+        routes=compile_routes(snapshot, asset_index, claim_groups),
         rules=tuple(_compile_rule(row) for row in venues.to_dict("records")),
     )
+    for item in fields(Book):
+        if isinstance(array := getattr(book, item.name), np.ndarray):
+            array.flags.writeable = False
+    return book
 
 
 _COUNTS = ("bands", "amplification")  # parameters that are neither fractions nor USD
+_STEPS = ("close_factor", "close_fraction")  # at 0 a liquidation would do nothing, round after round
 
 
-def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Floats]:
+def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Any]:
     name, parameters = venue["liquidation_rule"], json.loads(venue["liquidation_parameters"])
     if name not in LIQUIDATION_RULES:
         known = ", ".join(LIQUIDATION_RULES)
         raise ScenarioError(f"venue {venue['venue_id']}: unknown liquidation_rule {name!r}; this version knows {known}")
     rule = LIQUIDATION_RULES[name]
-    known_parameters = set(signature(rule).parameters) - {"accounts"}
+    known_parameters = set(venue_parameters(rule))
     if unknown := sorted(set(parameters) - known_parameters):
         takes = ", ".join(sorted(known_parameters)) or "none"
         raise ScenarioError(
@@ -167,79 +192,9 @@ def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Floats]:
             most, wanted = float("inf"), "an amount of USD, such as 2000"
         elif key in _COUNTS:
             least, most, wanted = 1.0, float("inf"), "a number of at least 1, such as 10"
-        if type(value) not in (int, float) or not least <= value <= most or value == float("inf"):
+        elif key in _STEPS:
+            wanted = "a fraction above 0, such as 0.5"
+        sane = type(value) in (int, float) and least <= value <= most and value < float("inf")
+        if not sane or (key in _STEPS and not value):
             raise ScenarioError(f"venue {venue['venue_id']}: {key} {value!r} of {name} must be {wanted}")
     return partial(rule, **parameters)
-
-
-def _order_of(needs: dict[int, set[int]], symbols: pd.Series, what: str) -> list[int]:
-    try:
-        return list(TopologicalSorter(needs).static_order())
-    except CycleError as error:
-        cycle = " -> ".join(str(symbols[asset]) for asset in error.args[1])
-        raise ScenarioError(f"{what} runs in a circle: {cycle}; remove one of these rows") from None
-
-
-def _compile_claims(snapshot: Snapshot, assets: pd.Index, venues: pd.Index, price: Floats) -> tuple[Claim, ...]:
-    """Derived assets in the order in which they can be valued, each with the value of its backing.
-
-    A coin minted against collateral is a promise of its own price, not a share of that collateral: it is left out.
-    """
-    backing = snapshot.backing[snapshot.backing["kind"] != "minted_against"]
-    rows: dict[int, list[tuple[int, float, int]]] = {}
-    derived = assets.get_indexer(pd.Index(backing["asset_id"]))
-    underlying = assets.get_indexer(pd.Index(backing["underlying_id"]))
-    issuers = venues.get_indexer(pd.Index(backing["venue_id"]))
-    for asset, base, units, issuer in zip(derived, underlying, backing["units"], issuers, strict=True):
-        rows.setdefault(int(asset), []).append((int(base), float(units), int(issuer)))
-    symbols = snapshot.assets.set_index("asset_id")["symbol"].reindex(assets).reset_index(drop=True)
-    order = _order_of({asset: {base for base, *_ in parts} for asset, parts in rows.items()}, symbols, "backing")
-    return tuple(
-        Claim(
-            asset,
-            tuple(sorted(rows[asset])),
-            float(sum(units * price[base] for base, units, _ in sorted(rows[asset]))),
-        )
-        for asset in order
-        if asset in rows
-    )
-
-
-def _compile_markets(snapshot: Snapshot, assets: pd.Index) -> tuple[Market, ...]:
-    markets = []
-    position = {asset_id: index for index, asset_id in enumerate(assets)}
-    for row in snapshot.depth.to_dict("records"):
-        try:
-            impact = compile_impact(row["model"], json.loads(row["parameters"]))
-        except ScenarioError as error:
-            raise ScenarioError(f"depth of {row['asset_id']}: {error}", **error.attributes) from None
-        markets.append(Market(position[row["asset_id"]], partial(price_factor, impact), impact))
-    return tuple(markets)
-
-
-def _compile_routes(
-    snapshot: Snapshot, assets: pd.Index, claims: tuple[Claim, ...]
-) -> tuple[tuple[int, int, float], ...]:
-    """Where a sale goes on to, in the order in which it does.
-
-    A sale for a quote asset pays out in it, and that is sold on: wstETH sold for WETH to repay WETH leaves the ETH
-    market alone. An asset without a market of its own that can be redeemed at once (wrapped, deposited) is sold as what
-    it is a claim on.
-    """
-    position = {asset_id: index for index, asset_id in enumerate(assets)}
-    quotes = {row["asset_id"]: row["quote"] for row in snapshot.depth.to_dict("records")}
-    redeemable = set(snapshot.backing.loc[snapshot.backing["kind"].isin(["wraps", "deposited"]), "asset_id"])
-    passes_to: dict[int, tuple[tuple[int, float], ...]] = {}
-    for asset_id, quote in quotes.items():
-        if quote == "USD":
-            continue
-        if quote not in position:
-            raise ScenarioError(f"depth of {asset_id}: quote {quote!r} is no asset here; use an asset_id or USD")
-        passes_to[position[asset_id]] = ((position[quote], float("nan")),)
-    for claim in claims:
-        if assets[claim.asset] in redeemable and assets[claim.asset] not in quotes:
-            passes_to[claim.asset] = tuple((base, units) for base, units, _ in claim.backing)
-    symbols = snapshot.assets.set_index("asset_id")["symbol"].reindex(assets).reset_index(drop=True)
-    needs = {asset: {base for base, _ in parts} for asset, parts in passes_to.items()}
-    order = reversed(_order_of(needs, symbols, "the quotes of depth"))
-    return tuple((asset, base, units) for asset in order for base, units in passes_to.get(asset, ()))

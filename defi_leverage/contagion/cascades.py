@@ -22,6 +22,7 @@ from defi_leverage.contagion.cascade_kernels import (
 )
 from defi_leverage.contagion.lanes import LANES, tile_prices
 from defi_leverage.contagion.layout import CompactBook
+from defi_leverage.contagion.prices import feed_prices, market_prices, pass_on, supplied_tokens
 from defi_leverage.errors import ScenarioError
 
 __all__ = ["Cascades", "run_cascades"]
@@ -97,13 +98,13 @@ def _run_batch(
     count, assets, venues = len(shocks), len(book.price), len(book.venue_ids)
     rules, terms = _rule_tables(book)
     state = _begin(compact, book, state, count)
-    supply = _supply(book)
+    supply = supplied_tokens(book)
     sales, bad_debt = np.zeros((count, assets)), np.zeros((count, venues, assets))
     totals = np.zeros((count, len(TOTALS)))
     rounds, exhausted = np.zeros(count, np.int64), np.zeros(count, bool)
     active, converged = np.ones(count, bool), np.zeros(count, bool)
-    price = _market_prices(book, shocks, sales, depth, None)
-    feeds = _feed_prices(book, price, feed_shocks)
+    price = market_prices(book, shocks, sales, depth, None)
+    feeds = feed_prices(book, price, feed_shocks)
     drift, reach, slack = np.ones(count), 1.0, _averaging_slack(compact)
     for number in range(max_rounds + 1):
         last = number == max_rounds
@@ -134,14 +135,14 @@ def _run_batch(
         totals += of_round
         bad_debt += state.bad.sum(axis=1)
         flow = state.sold.sum(axis=1) * trades[0] - state.bought.sum(axis=1) * trades[1]
-        sales += _passed_on(book, flow, price)
+        sales += pass_on(book, flow, price)
         haircut = np.divide(bad_debt, supply, out=np.zeros_like(bad_debt), where=supply > 0)
-        following = _market_prices(book, shocks, sales, depth, np.minimum(haircut, 1.0))
+        following = market_prices(book, shocks, sales, depth, np.minimum(haircut, 1.0))
         gone = active & ~np.isfinite(following).all(axis=1)
         exhausted |= gone
         active &= ~gone
         price = np.where(active[:, None], following, price)
-        previous, feeds = feeds, _feed_prices(book, price, feed_shocks)
+        previous, feeds = feeds, feed_prices(book, price, feed_shocks)
         step = _drift(compact, previous, feeds)
         drift, reach = drift * step, reach * float(step[active].max(initial=0.0))
         if not (0 < reach < DRIFTS[-1]):
@@ -227,51 +228,6 @@ def _names(function: object) -> Sequence[str]:
     code = function.__code__  # type: ignore[attr-defined]
     names: Sequence[str] = code.co_varnames[: code.co_argcount]
     return names
-
-
-def _supply(book: Book) -> Floats:
-    """Tokens supplied, venues x assets, before the shock."""
-    supplied = np.zeros((len(book.venue_ids), len(book.price)))
-    legs = ~book.is_debt
-    np.add.at(supplied, (book.account_venue[book.leg_account[legs]], book.leg_asset[legs]), book.amount[legs])
-    return supplied
-
-
-def _market_prices(book: Book, shock: Floats, sales: Floats, depth: Floats, haircut: Floats | None) -> Floats:
-    """`engine.market_prices`, scenarios x assets."""
-    own = 1 + shock
-    for market in book.markets:
-        own[:, market.asset] *= market.factor(sales[:, market.asset], depth)
-    price: Floats = book.price * own
-    for claim in book.claims:
-        value = np.zeros(len(shock))
-        for base, units, venue in claim.backing:
-            kept = 1.0 if haircut is None or venue < 0 else 1.0 - haircut[:, venue, base]
-            value += units * price[:, base] * kept
-        price[:, claim.asset] = book.price[claim.asset] * (value / claim.backing_value) * own[:, claim.asset]
-    return price
-
-
-def _feed_prices(book: Book, market_price: Floats, feed_shock: Floats) -> Floats:
-    """`engine.feed_prices`, scenarios x feeds."""
-    moved = market_price[:, book.feed_asset] / book.price[book.feed_asset]
-    price: Floats = book.feed_price * np.where(book.follows_market, moved, 1.0) * (1 + feed_shock)
-    for feed in book.ratio_feeds:
-        base = book.feed_base[feed]
-        price[:, feed] *= price[:, base] / book.feed_price[base]
-    return price
-
-
-def _passed_on(book: Book, flow: Floats, price: Floats) -> Floats:
-    """Net sales, scenarios x assets, with what they pass on along the book's routes, as `engine.net_sales` does."""
-    for asset, base, units in book.routes:
-        if not np.isnan(units):
-            flow[:, base] += flow[:, asset] * units
-        else:
-            rate = np.zeros(len(flow))
-            np.divide(price[:, asset], price[:, base], out=rate, where=price[:, base] > 0)
-            flow[:, base] += flow[:, asset] * rate
-    return flow
 
 
 def _drift(compact: CompactBook, before: Floats, after: Floats) -> Floats:

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from defi_leverage.contagion.book import Book, Bools, Floats, compile_book
 from defi_leverage.contagion.execution import liquidate, liquidate_round, write_off
 from defi_leverage.contagion.incentives import profits
+from defi_leverage.contagion.prices import feed_prices, impact_factors, market_prices, pass_on, supplied_tokens
 from defi_leverage.contagion.records import Liquidations, VenueState
 from defi_leverage.contagion.result import ContagionResult
 from defi_leverage.contagion.scenario import Scenario
@@ -72,7 +73,7 @@ def run_contagion(snapshot: Snapshot, scenario: Scenario, book: Book | None = No
     frozen = _frozen_feeds(snapshot, scenario, book)
     base_health = account_health_factors(book, book.amount, book.feed_price)
     book = _with_grown_debt(snapshot, scenario, book)
-    depth, initial_supply, assets = scenario.depth_multiplier, _supply(book), len(book.price)
+    depth, initial_supply, assets = scenario.depth_multiplier, supplied_tokens(book), len(book.price)
     venues, steps = len(book.venue_ids), scenario.steps if scenario.arrival == "continuous" else 1
     state = _State(
         amount=book.amount.copy(),
@@ -197,48 +198,6 @@ def _with_grown_debt(snapshot: Snapshot, scenario: Scenario, book: Book) -> Book
     return replace(book, amount=np.where(book.is_debt, book.amount * growth[book.leg_asset], book.amount))
 
 
-def market_prices(
-    book: Book, shock: Floats, sales: Floats, depth_multiplier: float = 1.0, haircut: Floats | None = None
-) -> Floats:
-    """Market price of every asset, USD. Steps 1, 2, 5 and 6.
-
-    `shock`: relative change by asset; `sales`: cumulative net tokens sold by asset; `haircut`: share of the supply
-    lost, venues x assets. inf where purchases would take more than a pool holds.
-    """
-    own = (1 + shock) * impact_factors(book, sales, depth_multiplier)
-    price: Floats = book.price * own
-    for claim in book.claims:
-        value = 0.0
-        for base, units, venue in claim.backing:
-            kept = 1.0 if haircut is None or venue < 0 else 1.0 - haircut[venue, base]
-            value += units * price[base] * kept
-        price[claim.asset] = book.price[claim.asset] * (value / claim.backing_value) * own[claim.asset]
-    return price
-
-
-def impact_factors(book: Book, sales: Floats, depth_multiplier: float = 1.0) -> Floats:
-    """Factor on every asset's own price after cumulative net `sales` (tokens by asset): 1 where no market is known."""
-    factor = np.ones(len(book.price))
-    for market in book.markets:
-        factor[market.asset] = market.factor(float(sales[market.asset]), depth_multiplier)
-    return factor
-
-
-def feed_prices(
-    book: Book, market_price: Floats, feed_shock: Floats | None = None, frozen: Bools | None = None
-) -> Floats:
-    """Oracle price of every feed, USD, at the given market prices by asset; `frozen` feeds stand still. Step 3."""
-    fault = 1.0 if feed_shock is None else 1 + feed_shock
-    follows = book.follows_market if frozen is None else book.follows_market & ~frozen
-    relative = np.where(follows, market_price[book.feed_asset] / book.price[book.feed_asset], 1.0)
-    price: Floats = book.feed_price * relative * fault
-    for feed in book.ratio_feeds:
-        base = book.feed_base[feed]
-        if frozen is None or not frozen[feed]:
-            price[feed] *= price[base] / book.feed_price[base]
-    return price
-
-
 def account_health_factors(book: Book, amount: Floats, feed_price: Floats) -> Floats:
     """Health factor of every account for the given leg amounts and feed prices; inf without debt."""
     accounts = len(book.account_ids)
@@ -265,18 +224,4 @@ def net_sales(
     assets = len(book.price)
     sold = np.bincount(book.leg_asset[done.collateral_leg], weights=done.sold, minlength=assets)
     bought = np.bincount(book.leg_asset[done.debt_leg], weights=done.bought, minlength=assets)
-    flow = (sold * sell_collateral - bought * buy_debt).astype(np.float64)
-    for asset, base, units in book.routes:
-        if not np.isnan(units):
-            flow[base] += flow[asset] * units
-        elif price[base] > 0:  # what is worthless cannot fall further
-            flow[base] += flow[asset] * (price[asset] / price[base])
-    return flow
-
-
-def _supply(book: Book) -> Floats:
-    """Tokens supplied, venues x assets, before the shock."""
-    supplied = np.zeros((len(book.venue_ids), len(book.price)))
-    legs = ~book.is_debt
-    np.add.at(supplied, (book.account_venue[book.leg_account[legs]], book.leg_asset[legs]), book.amount[legs])
-    return supplied
+    return pass_on(book, (sold * sell_collateral - bought * buy_debt).astype(np.float64), price)

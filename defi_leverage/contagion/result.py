@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from defi_leverage.contagion.book import Book, Floats
+from defi_leverage.contagion.prices import beyond_range
 from defi_leverage.contagion.scenario import Scenario
 
 if TYPE_CHECKING:
@@ -149,16 +150,46 @@ class ContagionResult:
     def amplification(self) -> float:
         """Fall in the value of all collateral over the fall that the shock alone causes, at market prices.
 
-        Where one asset is shocked and no other falls, that is its final fall over its shock. nan where the shock lowers
-        nothing.
+        Where one asset is shocked and no other falls, that is its final fall over its shock. Below 1 where purchases of
+        repaid debt raise what is also collateral; by asset it is in `summary`. nan where the shock lowers nothing.
         """
         book = self.book
         supplied = np.bincount(
             book.leg_asset[~book.is_debt], weights=book.amount[~book.is_debt], minlength=len(book.price)
         )
         rows = (self.price_path[0], self.shocked_price, self.price_path[-1])
-        base, shocked, final = (float(supplied @ row) for row in rows)
-        return (base - final) / (base - shocked) if base - shocked > 1e-12 * base else float("nan")
+        return _ratio_of_falls(*(float(supplied @ row) for row in rows))
+
+    @property
+    def residual(self) -> float:
+        """What was still going on when the run stopped: the largest relative change of a price in the last round.
+
+        0 where it converged.
+        """
+        if self.converged or len(self.price_path) < 2:
+            return 0.0
+        before, last = self.price_path[-2:]
+        change = np.abs(np.divide(last, before, out=np.ones_like(last), where=before > 0) - 1)
+        return float(change.max(initial=0.0))
+
+    @property
+    def toxic_liquidations(self) -> int:
+        """Liquidations that lowered their account's health: weight * seized / repaid above its health factor.
+
+        The dynamic side of `Book.toxic_terms`, which has the source: every account far enough under water has them.
+        """
+        book, count = self.book, 0
+        for done, _, _ in self.rounds_recorded:
+            weight, of_debt = book.weight[done.collateral_leg], book.weight[done.debt_leg]
+            lowers = weight * done.seized_usd > done.health_factor * of_debt * done.repaid_usd * (1 + 1e-12)
+            count += int(np.unique(done.account[lowers & (done.repaid_usd > 0)]).size)
+        return count
+
+    @property
+    def beyond_range(self) -> list[str]:
+        """Symbols of assets of which more was sold or bought than their market is known for (see `Impact.covers`)."""
+        beyond = beyond_range(self.book, self.net_sales, self.scenario.depth_multiplier)
+        return sorted(set(self.book.symbols[beyond]))
 
     @property
     def haircuts(self) -> pd.DataFrame:
@@ -205,12 +236,15 @@ class ContagionResult:
         )
         shares = np.zeros(len(book.price), bool)
         shares[[claim.asset for claim in book.claims if any(venue >= 0 for *_, venue in claim.backing)]] = True
+        rows = np.stack([self.price_path[0], self.shocked_price, self.price_path[-1]])
         moved = np.flatnonzero((self.price_path != self.price_path[0]).any(axis=0) & ~shares)
         already_bad = self.bad_before
+        symbol = dict(zip(book.asset_ids, book.symbols, strict=True))
         bad_price = book.feed_price[book.leg_feed[already_bad["leg"].to_numpy(np.int64)]]
         return {
             "scenario": self.scenario.name,
             "converged": self.converged,
+            "residual": self.residual,
             "exhausted": list(self.exhausted),
             "rounds": len(rounds),
             "accounts_liquidated": int(liquidated.size),
@@ -231,12 +265,21 @@ class ContagionResult:
                     "before_usd": float(self.price_path[0, asset]),
                     "shocked_usd": float(self.shocked_price[asset]),
                     "final_usd": float(self.price_path[-1, asset]),
+                    "amplification": _ratio_of_falls(*rows[:, asset].tolist()),
                 }
                 for asset in moved
             ],
             "haircuts": self.haircuts.to_dict("records"),
             "missing_depth": self.missing_depth,
+            "beyond_range": self.beyond_range,
+            "toxic": [f"{symbol[asset]} at {venue}" for asset, venue in book.toxic_terms],
+            "toxic_liquidations": self.toxic_liquidations,
         }
+
+
+def _ratio_of_falls(base: float, shocked: float, final: float) -> float:
+    """The final fall over the fall by the shock alone; nan where the shock lowers nothing."""
+    return (base - final) / (base - shocked) if base - shocked > 1e-12 * base else float("nan")
 
 
 _LIQUIDATION_COLUMNS = (
