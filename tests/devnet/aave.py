@@ -13,7 +13,7 @@ from .aave_parameters import CATEGORIES, PROTOCOL_FEE, RESERVES, STABLE_RATE_RES
 from .tokens import CATEGORY_FEED, DECIMALS, PRICE_UNIT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from .chain import Chain, Deployer
 
@@ -46,9 +46,18 @@ class AaveRelease(ABC):
     key: ClassVar[str]
     name: ClassVar[str]
 
-    def __init__(self, deployer: Deployer) -> None:
+    def __init__(
+        self,
+        deployer: Deployer,
+        reserves: Sequence[Reserve] = RESERVES,
+        categories: Sequence[Category] = CATEGORIES,
+        name: str | None = None,
+    ) -> None:
         self.deployer = deployer
         self.owner = deployer.owner
+        self.reserves = reserves
+        self.categories = categories
+        self.market_name = name or self.name
 
     @abstractmethod
     def deploy_pool_implementation(self, provider: str) -> str:
@@ -74,16 +83,16 @@ class AaveRelease(ABC):
         assets, addresses = (list(column) for column in zip(*sources, strict=True))
         self.deployer.send(market.oracle, ("setAssetSources(address[],address[])", assets, addresses))
         self.list_reserves(market, tokens)
-        for reserve in RESERVES:
+        for reserve in self.reserves:
             self.deployer.send(market.configurator, *_risk_calls(tokens[reserve.symbol], reserve))
-        for category in CATEGORIES:
+        for category in self.categories:
             self.add_category(market, tokens, category)
         self._read_token_addresses(market, tokens)
         return market
 
     def _deploy_core(self) -> Market:
         deployer, owner, chain = self.deployer, self.owner, self.deployer.chain
-        provider = deployer.deploy("PoolAddressesProvider", self.name, owner)
+        provider = deployer.deploy("PoolAddressesProvider", self.market_name, owner)
         first_block = chain.head()[0]
         deployer.send(provider, ("setACLAdmin(address)", owner))
         acl = deployer.deploy("ACLManager", provider)
@@ -103,7 +112,7 @@ class AaveRelease(ABC):
         )
         pool = _address(chain, provider, "getPool()")
         configurator = _address(chain, provider, "getPoolConfigurator()")
-        return Market(self.key, self.name, provider, pool, configurator, oracle, data_provider, first_block)
+        return Market(self.key, self.market_name, provider, pool, configurator, oracle, data_provider, first_block)
 
     def _read_token_addresses(self, market: Market, tokens: Mapping[str, str]) -> None:
         signature, returns = "getReserveTokensAddresses(address)", "(address,address,address)"
@@ -138,7 +147,7 @@ class Aave30(AaveRelease):
         implementations = [deploy(kind, market.pool) for kind in kinds]
         controller = deploy("MockIncentivesController")
         inputs = []
-        for reserve in RESERVES:
+        for reserve in self.reserves:
             symbol, decimals = reserve.symbol, DECIMALS[reserve.symbol]
             strategy = deploy("DefaultReserveInterestRateStrategy", market.provider, *_rates_in_ray(reserve))
             names = [f"Aave {symbol}", f"a{symbol}", f"Aave Variable Debt {symbol}", f"variableDebt{symbol}"]
@@ -185,7 +194,7 @@ class Aave32(AaveRelease):
         strategy = deploy("DefaultReserveInterestRateStrategyV2", market.provider)
         controller = deploy("MockIncentivesController")
         inputs = []
-        for reserve in RESERVES:
+        for reserve in self.reserves:
             symbol = reserve.symbol
             rates = encode(["uint16", "uint32", "uint32", "uint32"], [round(r * 10**4) for r in reserve.rates])
             names = [f"Aave {symbol}", f"a{symbol}", f"Aave Variable Debt {symbol}", f"variableDebt{symbol}"]
@@ -211,7 +220,7 @@ def _risk_calls(token: str, reserve: Reserve) -> list[tuple[Any, ...]]:
     limits = (reserve.ltv, reserve.threshold, reserve.bonus)
     return [
         ("configureReserveAsCollateral(address,uint256,uint256,uint256)", token, *limits),
-        ("setReserveBorrowing(address,bool)", token, True),
+        ("setReserveBorrowing(address,bool)", token, reserve.is_borrowable),
         ("setReserveFactor(address,uint256)", token, reserve.reserve_factor),
         ("setLiquidationProtocolFee(address,uint256)", token, PROTOCOL_FEE),
         ("setSupplyCap(address,uint256)", token, reserve.supply_cap),

@@ -21,6 +21,7 @@ class Reserve:
     """Optimal usage, base rate, first and second slope of the variable rate."""
     supply_cap: int
     borrow_cap: int
+    is_borrowable: bool = True
 
 
 @dataclass(frozen=True, slots=True)

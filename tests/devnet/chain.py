@@ -10,9 +10,9 @@ from eth_utils.address import to_checksum_address
 from .calldata import decode_result, encode_call
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from .artifacts import Artifact, Artifacts
+    from .artifacts import Artifact
     from .rpc import RpcSession
 
 BLOCK_SECONDS = 12
@@ -119,7 +119,7 @@ class Chain:
 class Deployer:
     """Deploys contracts of one set of artifacts, with the libraries they link, from one address."""
 
-    def __init__(self, chain: Chain, artifacts: Artifacts, owner: str) -> None:
+    def __init__(self, chain: Chain, artifacts: Mapping[str, Artifact], owner: str) -> None:
         self.chain = chain
         self.owner = owner
         self._artifacts = artifacts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 
@@ -49,6 +49,8 @@ class Description:
     tokens: dict[str, str]
     feeds: dict[str, str]
     deployments: dict[str, Deployment]
+    protocols: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What each further protocol's module tells of itself, by the protocol's name in protocols.PROTOCOLS."""
 
     def to_json(self) -> str:
         """The description as JSON text."""
@@ -58,10 +60,10 @@ class Description:
     def from_json(cls, text: str) -> Self:
         """The description ``to_json`` wrote."""
         body = json.loads(text)
-        deployments = {key: _deployment(found) for key, found in body.pop("deployments").items()}
+        deployments = {key: read_deployment(found) for key, found in body.pop("deployments").items()}
         return cls(**body, deployments=deployments)
 
 
-def _deployment(body: dict[str, Any]) -> Deployment:
-    accounts = tuple(Account(**account) for account in body.pop("accounts"))
-    return Deployment(**body, accounts=accounts)
+def read_deployment(body: dict[str, Any]) -> Deployment:
+    """A market from the plain values that ``dataclasses.asdict`` made of it."""
+    return Deployment(**{**body, "accounts": tuple(Account(**account) for account in body["accounts"])})

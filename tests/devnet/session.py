@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from defi_leverage.protocols import reader_names
 
 from . import cache
 from .anvil import Anvil
 from .build import OWNER, SEED
 from .chain import Chain, Transaction, transaction
 from .fetch import is_fetched
+from .protocols import READS
 from .tokens import CATEGORY_FEED, DECIMALS, RATIO_TOKEN, set_answer, set_feed_ratio
 
 if TYPE_CHECKING:
@@ -122,7 +126,7 @@ class Devnet:
             raise RuntimeError(f"no snapshot {identifier}")
 
     def config(self) -> str:
-        """Configuration, in TOML, under which the analyzer reads this chain."""
+        """Configuration, in TOML, under which the analyzer reads this chain: every deployment it has a reader for."""
         lines = [
             'source = "chains"',
             "",
@@ -133,15 +137,23 @@ class Devnet:
         for deployment in self.deployments.values():
             lines += ["", "[[chains.devnet.aave_v3]]", f'name = "{deployment.name}"']
             lines += [f'address = "{deployment.provider}"', f"first_block = {deployment.first_block}"]
+        for told in self.description.protocols.values():
+            for reads in told.get(READS, []):
+                if reads["reader"] in reader_names():
+                    lines += ["", f"[[chains.devnet.{reads['reader']}]]"]
+                    lines += [f"{key} = {json.dumps(value)}" for key, value in reads.items() if key != "reader"]
         return "\n".join(lines) + "\n"
 
 
 @contextmanager
-def open_devnet(seed: int = SEED, port: int | None = None) -> Iterator[Devnet]:
-    """A devnet of its own for the ``with`` block, built now or loaded from an earlier build."""
+def open_devnet(seed: int = SEED, port: int | None = None, protocols: Iterable[str] = ()) -> Iterator[Devnet]:
+    """A devnet of its own for the ``with`` block, built now or loaded from an earlier build.
+
+    ``protocols`` are names of protocols.PROTOCOLS that it has beside the Aave markets.
+    """
     if not is_fetched():
         raise DevnetNotFetchedError
-    folder = cache.built(seed)
+    folder = cache.built(seed, protocols)
     description = cache.read_description(folder)
     with Anvil(folder / cache.STATE, port, description.head_timestamp) as node:
         yield Devnet(node.url, description, Chain(node.session))
