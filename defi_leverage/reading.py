@@ -6,6 +6,7 @@ times 1e18.
 """
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 from defi_leverage.fixed_point import WAD
@@ -50,7 +51,10 @@ class FeedReading:
 
 @dataclass(frozen=True, slots=True)
 class BackingReading:
-    """One unit of `asset_id` is a claim on `units_raw / units_scale` units of `underlying_id`."""
+    """One whole `asset_id` is a claim on `units_raw / units_scale` whole `underlying_id`.
+
+    `venue_id`: who owes it; "" is the venue of the reading, where the kind is deposited or minted_against.
+    """
 
     asset_id: str
     underlying_id: str
@@ -58,17 +62,23 @@ class BackingReading:
     units_scale: int
     kind: str
     source: str = ""
+    venue_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class MarketReading:
-    """Totals of one asset at the venue, in the asset's raw units."""
+    """Totals of one asset at the venue, in the asset's raw units, and its yearly rates times 1e27 where they are known.
+
+    Rates as the protocol compounds them at every moment: an APR of Aave is one.
+    """
 
     asset_id: str
     supply_raw: int
     borrow_raw: int
     cash_raw: int
     deficit_raw: int = 0
+    supply_rate_ray: int | None = None
+    borrow_rate_ray: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,3 +140,43 @@ class Reading:
     failed: dict[str, str] = field(default_factory=dict)
     gaps: dict[str, str] = field(default_factory=dict)
     """What else is missing, by name, with the reason: markets left out whole, accounts that were not found."""
+
+
+@dataclass(frozen=True, slots=True)
+class PriceReading:
+    """USD price of a whole token: `price_raw / price_scale`, and where it comes from."""
+
+    asset_id: str
+    price_raw: int
+    price_scale: int
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimsReading:
+    """What the derived assets of one chain are claims on, at one block.
+
+    `assets` are the underlyings that no venue lists, each with its price in `prices`, and assets of a venue of which
+    more is known now (their kind). `gaps` say, by name, what looks like a claim and was not read, and why.
+    """
+
+    chain: str
+    block_number: int
+    block_hash: str
+    block_timestamp: int
+    assets: tuple[AssetReading, ...] = ()
+    prices: tuple[PriceReading, ...] = ()
+    backing: tuple[BackingReading, ...] = ()
+    gaps: dict[str, str] = field(default_factory=dict)
+
+
+def market_prices(reading: Reading) -> dict[str, tuple[Fraction, str]]:
+    """USD price and its source of each asset: its market feed, else any feed, else what it is a claim on."""
+    prices: dict[str, tuple[Fraction, str]] = {}
+    for feed in sorted(reading.feeds, key=lambda feed: feed.kind != "market"):
+        prices.setdefault(feed.asset_id, (Fraction(feed.price_raw, feed.price_scale), f"oracle {feed.feed_id}"))
+    for claim in reading.backing:
+        if claim.asset_id not in prices and claim.underlying_id in prices:
+            price = prices[claim.underlying_id][0] * Fraction(claim.units_raw, claim.units_scale)
+            prices[claim.asset_id] = (price, f"backing {claim.underlying_id}")
+    return prices

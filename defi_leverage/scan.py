@@ -1,4 +1,4 @@
-"""The pipeline from a configuration to a snapshot, composed once: chains, readers, tables, market.
+"""The pipeline from a configuration to a snapshot, composed once: chains, readers, backing, tables, market.
 
 A deployment whose contracts make no sense becomes a row of `coverage` and leaves the scan incomplete; a chain that does
 not answer ends the scan, for part of a chain at one block is no snapshot of it.
@@ -11,12 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+from defi_leverage.backing import read_backing
 from defi_leverage.chain import Chain, open_chain
 from defi_leverage.config import ChainConfig, Config, expand_urls
 from defi_leverage.errors import ConfigError, ReaderError
 from defi_leverage.market import apply_config
 from defi_leverage.protocols import load_reader
-from defi_leverage.reading import Deployment, Reading
+from defi_leverage.reading import ClaimsReading, Deployment, Reading
 from defi_leverage.snapshot import Snapshot, from_readings
 from defi_leverage.store import SAMPLE, load_snapshot
 
@@ -57,37 +58,51 @@ async def read_chains(config: Config, block: int | str, progress: Progress | Non
     if isinstance(block, int) and len(config.chains) > 1:
         raise ConfigError(f"block {block} cannot be meant for {len(config.chains)} chains; use finalized or latest")
     urls = {chain.name: expand_urls(chain) for chain in config.chains}  # before anything is read
-    found = await _all([_read_chain(chain, urls[chain.name], block, progress) for chain in config.chains])
+    found = await _all(
+        [_read_chain(chain, urls[chain.name], block, config.read_backing, progress) for chain in config.chains]
+    )
     results = [result for chain_results in found for result in chain_results]
     readings = [result for result in results if isinstance(result, Reading)]
-    failures = [result for result in results if not isinstance(result, Reading)]
+    claims = [result for result in results if isinstance(result, ClaimsReading)]
+    failures = [result for result in results if not isinstance(result, Reading | ClaimsReading)]
     if not readings:
         raise ReaderError("nothing could be read: " + "; ".join(failure["why"] for failure in failures))
-    return from_readings(readings, failures)
+    return from_readings(readings, failures, claims)
 
 
 async def _read_chain(
-    chain_config: ChainConfig, urls: tuple[str, ...], block: int | str, progress: Progress | None
-) -> "list[Reading | _Failure]":
+    chain_config: ChainConfig, urls: tuple[str, ...], block: int | str, with_backing: bool, progress: Progress | None
+) -> "list[Reading | ClaimsReading | _Failure]":
     async with open_chain(chain_config.name, chain_config.chain_id, urls, block) as chain:
         log.info("%s: block %d, %s", chain.name, chain.block.number, chain.block.hash)
-        results = await _all([_read_deployment(chain, item, progress) for item in chain_config.deployments])
+        found = await _all([_read_deployment(chain, item, progress) for item in chain_config.deployments])
+        results = [result for of_deployment in found for result in of_deployment]
+        readings = [result for result in results if isinstance(result, Reading)]
+        if with_backing and readings:
+            results.append(await read_backing(chain, readings, _stages(progress, f"{chain.name} backing")))
         await chain.confirm()
         return results
 
 
-async def _read_deployment(chain: Chain, deployment: Deployment, progress: Progress | None) -> "Reading | _Failure":
-    where = f"{chain.name} {deployment.protocol} {deployment.name}"
+def _stages(progress: Progress | None, where: str) -> Progress:
+    """`progress`, told of the stages of one part of the scan."""
 
     def tell(stage: str, done: int, total: int) -> None:
         if progress is not None:
             progress(f"{where}: {stage}", done, total)
 
+    return tell
+
+
+async def _read_deployment(
+    chain: Chain, deployment: Deployment, progress: Progress | None
+) -> "tuple[Reading | _Failure, ...]":
+    where = f"{chain.name} {deployment.protocol} {deployment.name}"
     try:
-        reading = await load_reader(deployment.protocol)(chain, deployment, tell)
+        found = await load_reader(deployment.protocol)(chain, deployment, _stages(progress, where))
     except ReaderError as error:
         log.warning("%s: %s", where, error)
-        return {
+        failure = {
             "protocol": deployment.protocol,
             "chain": f"eip155:{chain.chain_id}",
             "venue_id": "",
@@ -99,8 +114,11 @@ async def _read_deployment(chain: Chain, deployment: Deployment, progress: Progr
             "failed": 0,
             "why": f"{deployment.name} at {deployment.address}: {error}",
         }
-    log.info("%s: %d accounts found, %d read", where, reading.found, len(reading.accounts))
-    return reading
+        return (failure,)
+    readings = found if isinstance(found, tuple) else (found,)
+    accounts = sum(reading.found for reading in readings)
+    log.info("%s: %d accounts found, %d read", where, accounts, sum(len(reading.accounts) for reading in readings))
+    return readings
 
 
 async def _all(work: "list[Any]") -> list[Any]:

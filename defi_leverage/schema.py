@@ -17,11 +17,21 @@ import pandas as pd
 
 from defi_leverage.errors import SnapshotError
 
-__all__ = ["KEYS", "OPTIONAL_TABLES", "SCHEMA_VERSION", "Column", "check_tables", "complete_table", "load_schema"]
+__all__ = [
+    "KEYS",
+    "LATER_TABLES",
+    "OPTIONAL_TABLES",
+    "SCHEMA_VERSION",
+    "Column",
+    "check_tables",
+    "complete_table",
+    "load_schema",
+]
 
 SCHEMA_VERSION = 1
 KEYS = {"assets": "asset_id", "feeds": "feed_id", "venues": "venue_id", "accounts": "account_id"}
-OPTIONAL_TABLES = ("feeds", "backing", "depth", "coverage")
+OPTIONAL_TABLES = ("feeds", "backing", "depth", "rates", "ownership", "coverage")
+LATER_TABLES = ("rates", "ownership")  # that the first snapshots of this SCHEMA_VERSION do not have
 _SHOWN_ROWS = 5
 
 
@@ -140,9 +150,16 @@ def check_tables(tables: Mapping[str, pd.DataFrame]) -> None:
     _check_json(tables["depth"]["parameters"], "depth.parameters")
     _check_feeds(tables["feeds"])
     _check_legs(tables["legs"], tables["feeds"])
-    for table, keys in (("legs", ["account_id", "side", "asset_id", "feed_id"]), ("depth", ["asset_id"])):
+    unique = {
+        "legs": ["account_id", "side", "asset_id", "feed_id"],
+        "depth": ["asset_id"],
+        "rates": ["asset_id", "venue_id"],
+        "ownership": ["owner", "controller", "kind"],
+    }
+    for table, keys in unique.items():
         repeated = tables[table].duplicated(keys)
-        _refuse(repeated, tables[table][keys[0]], f"{table}: rows repeat {', '.join(keys)}", "add them up into one row")
+        remedy = "add them up into one row" if table == "legs" else "keep one of them"
+        _refuse(repeated, tables[table][keys[0]], f"{table}: rows repeat {', '.join(keys)}", remedy)
 
 
 def _check_column(column: Column, values: pd.Series, tables: Mapping[str, pd.DataFrame]) -> None:

@@ -10,18 +10,28 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import pandas as pd
 
 from defi_leverage.errors import SnapshotError
-from defi_leverage.fixed_point import WAD
-from defi_leverage.reading import AccountReading, LegReading, Reading
+from defi_leverage.fixed_point import RAY, WAD
+from defi_leverage.reading import (
+    AccountReading,
+    AssetReading,
+    BackingReading,
+    ClaimsReading,
+    LegReading,
+    Reading,
+    market_prices,
+)
 from defi_leverage.schema import OPTIONAL_TABLES, check_tables, complete_table, load_schema
 
 __all__ = ["Snapshot", "from_readings", "resolve_asset"]
 
 _Prices = dict[str, tuple[float, str]]  # asset_id -> USD a whole token, and where that comes from
+_Key = TypeVar("_Key")
+_Table = dict[_Key, dict[str, Any]]  # rows by what makes them one
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +45,17 @@ class Snapshot:
     legs: pd.DataFrame
     backing: pd.DataFrame
     depth: pd.DataFrame
+    rates: pd.DataFrame
+    ownership: pd.DataFrame
     coverage: pd.DataFrame
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, pd.DataFrame]) -> Self:
         """Build and validate a snapshot from DataFrames with the schema's columns.
 
-        Optional columns are filled from the schema's defaults. The tables feeds, backing, depth and coverage may be
-        left out: without feeds every asset gets a market feed at its market price, under the asset's own identifier.
-        Raises SnapshotError that names the table, the column, the rows and the remedy.
+        Optional columns are filled from the schema's defaults. The tables feeds, backing, depth, rates, ownership and
+        coverage may be left out: without feeds every asset gets a market feed at its market price, under the asset's
+        own identifier. Raises SnapshotError that names the table, the column, the rows and the remedy.
         """
         schema = load_schema()
         if unknown := sorted(set(tables) - set(schema)):
@@ -97,93 +109,117 @@ def resolve_asset(snapshot: Snapshot, name: str) -> str:
     raise SnapshotError(f"no asset {name!r} in this snapshot; {meant}it has {', '.join(symbols_here[:30])}", name=name)
 
 
-def from_readings(readings: Iterable[Reading], failures: Iterable[Mapping[str, Any]] = ()) -> Snapshot:
+def from_readings(
+    readings: Iterable[Reading],
+    failures: Iterable[Mapping[str, Any]] = (),
+    claims_readings: Iterable[ClaimsReading] = (),
+) -> Snapshot:
     """Turn integer readings into one snapshot; `failures` are coverage rows of venues that could not be read at all.
+
+    `claims_readings`: what derived assets are claims on, which goes before what a venue's reader takes for it.
 
     An asset, feed or backing that several readings share is kept once. An asset's market price is the price of its
     first market feed, else of its first feed, and `price_source` names that feed. Depth is left empty: it does not come
     from a protocol. Raises SnapshotError where readings contradict each other.
     """
-    assets: dict[str, dict[str, Any]] = {}
-    feeds: dict[str, dict[str, Any]] = {}
-    backing: dict[tuple[str, str], dict[str, Any]] = {}
+    assets: _Table[str] = {}
+    feeds: _Table[str] = {}
+    backing: _Table[tuple[str, str, str]] = {}
+    claims = list(claims_readings)
+    derived = {row.asset_id for item in claims for row in item.backing if row.kind != "minted_against"}
     venues: list[dict[str, Any]] = []
+    rates: list[dict[str, Any]] = []
     accounts: list[dict[str, Any]] = []
     legs: list[dict[str, Any]] = []
     coverage: list[dict[str, Any]] = []
     for reading in readings:
-        for feed in reading.feeds:
-            row = {
-                "feed_id": feed.feed_id,
-                "asset_id": feed.asset_id,
-                "price_usd": feed.price_raw / feed.price_scale,
-                "kind": feed.kind,
-                "base_feed_id": feed.base_feed_id,
-                "ratio": feed.ratio_raw / feed.ratio_scale,
-                "source": feed.source,
-            }
-            known = feeds.setdefault(feed.feed_id, row)
-            if known["price_usd"] != row["price_usd"]:
-                raise SnapshotError(
-                    f"feed {feed.feed_id} is read twice with different prices; give each its own feed_id"
-                )
-            if known["kind"] == "market":  # one venue may list the base of a ratio where another does not
-                feeds[feed.feed_id] = row
-        prices = _market_prices(reading)
+        _merge_feeds(feeds, reading)
+        prices = {asset_id: (float(price), source) for asset_id, (price, source) in market_prices(reading).items()}
         for asset in reading.assets:
             if asset.asset_id not in assets:
-                price, source = prices[asset.asset_id]
-                assets[asset.asset_id] = {
-                    "asset_id": asset.asset_id,
-                    "symbol": asset.symbol,
-                    "decimals": asset.decimals,
-                    "chain": reading.chain,
-                    "kind": asset.kind,
-                    "price_usd": price,
-                    "price_source": source,
-                }
+                assets[asset.asset_id] = _asset_row(asset, reading.chain, *prices[asset.asset_id])
         for claim in reading.backing:
-            backing.setdefault(
-                (claim.asset_id, claim.underlying_id),
-                {
-                    "asset_id": claim.asset_id,
-                    "underlying_id": claim.underlying_id,
-                    "units": claim.units_raw / claim.units_scale,
-                    "kind": claim.kind,
-                    "venue_id": reading.venue.venue_id if claim.kind in ("deposited", "minted_against") else "",
-                    "source": claim.source,
-                },
-            )
+            if claim.asset_id not in derived:
+                row = _backing_row(claim, reading.venue.venue_id)
+                backing.setdefault((claim.asset_id, claim.underlying_id, row["venue_id"]), row)
         decimals = {asset.asset_id: asset.decimals for asset in reading.assets}
         venues.append(_venue_row(reading, prices, decimals))
+        rates.extend(_rate_rows(reading))
         for account in reading.accounts:
             accounts.append(_account_row(reading, account))
             account_id = accounts[-1]["account_id"]
             legs.extend(_leg_row(account_id, leg, decimals) for leg in account.legs)
         coverage.append(_coverage_row(reading, prices, decimals))
+    for claims_reading in claims:
+        _merge_claims(assets, backing, claims_reading)
+        if claims_reading.gaps:
+            coverage.append(_gaps_row(claims_reading))
     coverage.extend(dict(failure) for failure in failures)
     rows = {"assets": list(assets.values()), "feeds": list(feeds.values()), "venues": venues, "accounts": accounts}
-    rows |= {"legs": legs, "backing": list(backing.values()), "coverage": coverage}
+    rows |= {"legs": legs, "backing": list(backing.values()), "rates": rates, "coverage": coverage}
     schema = load_schema()
     return Snapshot.from_tables(
         {name: pd.DataFrame(table) if table else _empty(schema[name]) for name, table in rows.items()}
     )
 
 
+def _merge_feeds(feeds: _Table[str], reading: Reading) -> None:
+    for feed in reading.feeds:
+        row = {
+            "feed_id": feed.feed_id,
+            "asset_id": feed.asset_id,
+            "price_usd": feed.price_raw / feed.price_scale,
+            "kind": feed.kind,
+            "base_feed_id": feed.base_feed_id,
+            "ratio": feed.ratio_raw / feed.ratio_scale,
+            "source": feed.source,
+        }
+        known = feeds.setdefault(feed.feed_id, row)
+        if known["price_usd"] != row["price_usd"]:
+            raise SnapshotError(f"feed {feed.feed_id} is read twice with different prices; give each its own feed_id")
+        if known["kind"] == "market":  # one venue may list the base of a ratio where another does not
+            feeds[feed.feed_id] = row
+
+
+def _merge_claims(assets: _Table[str], backing: _Table[tuple[str, str, str]], claims: ClaimsReading) -> None:
+    """Add what lies behind the assets; one that a venue lists keeps its row, and takes the kind that is known now."""
+    prices = {price.asset_id: price for price in claims.prices}
+    for asset in claims.assets:
+        if asset.asset_id in assets:
+            assets[asset.asset_id]["kind"] = asset.kind
+        else:
+            price = prices[asset.asset_id]
+            row = _asset_row(asset, claims.chain, price.price_raw / price.price_scale, price.source)
+            assets[asset.asset_id] = row
+    for claim in claims.backing:
+        backing[claim.asset_id, claim.underlying_id, claim.venue_id] = _backing_row(claim)
+
+
 def _empty(columns: Iterable[Any]) -> pd.DataFrame:
     return pd.DataFrame({column.name: [] for column in columns})
 
 
-def _market_prices(reading: Reading) -> _Prices:
-    """USD price and its source for each asset: its market feed, else any feed, else what it is a claim on."""
-    prices: _Prices = {}
-    for feed in sorted(reading.feeds, key=lambda feed: feed.kind != "market"):
-        prices.setdefault(feed.asset_id, (feed.price_raw / feed.price_scale, f"oracle {feed.feed_id}"))
-    for claim in reading.backing:
-        if claim.asset_id not in prices and claim.underlying_id in prices:
-            price = prices[claim.underlying_id][0] * (claim.units_raw / claim.units_scale)
-            prices[claim.asset_id] = (price, f"backing {claim.underlying_id}")
-    return prices
+def _asset_row(asset: AssetReading, chain: str, price_usd: float, source: str) -> dict[str, Any]:
+    return {
+        "asset_id": asset.asset_id,
+        "symbol": asset.symbol,
+        "decimals": asset.decimals,
+        "chain": chain,
+        "kind": asset.kind,
+        "price_usd": price_usd,
+        "price_source": source,
+    }
+
+
+def _backing_row(claim: BackingReading, venue_id: str = "") -> dict[str, Any]:
+    return {
+        "asset_id": claim.asset_id,
+        "underlying_id": claim.underlying_id,
+        "units": claim.units_raw / claim.units_scale,
+        "kind": claim.kind,
+        "venue_id": claim.venue_id or (venue_id if claim.kind in ("deposited", "minted_against") else ""),
+        "source": claim.source,
+    }
 
 
 def _venue_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]) -> dict[str, Any]:
@@ -208,6 +244,21 @@ def _venue_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]) -
         "cash_usd": total("cash_raw"),
         "deficit_usd": total("deficit_raw"),
     }
+
+
+def _rate_rows(reading: Reading) -> list[dict[str, Any]]:
+    """Rates of the markets whose reader knows them."""
+    rates = [(market.asset_id, market.supply_rate_ray, market.borrow_rate_ray) for market in reading.markets]
+    return [
+        {
+            "venue_id": reading.venue.venue_id,
+            "asset_id": asset_id,
+            "supply_rate": float("nan") if supply is None else supply / RAY,
+            "borrow_rate": float("nan") if borrow is None else borrow / RAY,
+        }
+        for asset_id, supply, borrow in rates
+        if supply is not None or borrow is not None
+    ]
 
 
 def _account_row(reading: Reading, account: AccountReading) -> dict[str, Any]:
@@ -246,19 +297,34 @@ def _coverage_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]
         for leg in account.legs:
             attributed[leg.side] += leg.amount_raw / 10 ** decimals[leg.asset_id] * prices[leg.asset_id][0]
     venue = _venue_row(reading, prices, decimals)
-    reasons = [f"{name}: {why}" for name, why in {**reading.gaps, **reading.failed}.items()]
-    more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
-    return {
+    return _block_columns(reading) | {
         "protocol": reading.venue.protocol,
-        "chain": reading.chain,
         "venue_id": reading.venue.venue_id,
-        "block": reading.block_number,
-        "block_hash": reading.block_hash,
-        "block_time": datetime.fromtimestamp(reading.block_timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "found": reading.found,
         "read": len(reading.accounts),
         "failed": len(reading.failed),
-        "why": "; ".join(reasons[:5]) + more,
+        "why": _why({**reading.gaps, **reading.failed}),
         "unattributed_supply_usd": venue["supply_usd"] - attributed["collateral"],
         "unattributed_borrow_usd": venue["borrow_usd"] - attributed["debt"],
     }
+
+
+def _gaps_row(known: ClaimsReading) -> dict[str, Any]:
+    """What is missing of the backing of a chain's assets; no accounts belong to it."""
+    nothing = {"venue_id": "", "found": 0, "read": 0, "failed": 0}
+    return _block_columns(known) | nothing | {"protocol": "backing", "why": _why(known.gaps)}
+
+
+def _block_columns(reading: Reading | ClaimsReading) -> dict[str, Any]:
+    return {
+        "chain": reading.chain,
+        "block": reading.block_number,
+        "block_hash": reading.block_hash,
+        "block_time": datetime.fromtimestamp(reading.block_timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+def _why(gaps: Mapping[str, str]) -> str:
+    reasons = [f"{name}: {why}" for name, why in gaps.items()]
+    more = f" and {len(reasons) - 5} more" if len(reasons) > 5 else ""
+    return "; ".join(reasons[:5]) + more

@@ -27,8 +27,10 @@ class Reader(Protocol):
     goes wrong with single accounts or markets is in the reading's `failed` and `gaps`.
     """
 
-    def __call__(self, chain: "Chain", deployment: Deployment, progress: Progress | None = None) -> Awaitable[Reading]:
-        """The reading of `deployment` at `chain.block`."""
+    def __call__(
+        self, chain: "Chain", deployment: Deployment, progress: Progress | None = None
+    ) -> Awaitable[Reading | tuple[Reading, ...]]:
+        """The reading of `deployment` at `chain.block`, or one for each of its markets where these are venues."""
 
 
 def reader_names() -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """The Aave v3 reader against the protocol's own bytecode, and its parts where no bytecode is at hand."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
@@ -56,7 +57,7 @@ async def read(devnet: Devnet, key: str, block: int | str = "latest", address: s
     market = devnet.deployments[key]
     wanted = Deployment("aave_v3", market.name, address or market.provider, market.first_block)
     async with open_chain("devnet", devnet.chain_id, [devnet.url], block) as chain:
-        return await load_reader("aave_v3")(chain, wanted)
+        return await aave_v3.read(chain, wanted)
 
 
 @pytest.fixture(params=KEYS)
@@ -122,6 +123,32 @@ class TestDevnet:
         factors = [figures[2] for figures in reported.values()]
         assert sum(factor == HUGE for factor in factors) > 10
         assert sum(factor < WAD for factor in factors) > 5
+
+    async def test_rates_are_those_at_which_the_contract_s_own_indices_grow(self, scene: Scene) -> None:
+        devnet, pool = scene.devnet, scene.market.pool
+        tokens = [market.asset_id.rsplit(":", 1)[-1] for market in scene.reading.markets]
+
+        def indices(name: str) -> list[int]:
+            return [found[0] for found in views(devnet, pool, f"{name}(address)", "(uint256)", tokens).values()]
+
+        names = ("getReserveNormalizedIncome", "getReserveNormalizedVariableDebt")
+        before = [indices(name) for name in names]
+        began = int(devnet.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16)
+        devnet.rpc("anvil_mine", hex(2), hex(30 * 86_400))  # two blocks a month apart
+        years = (int(devnet.rpc("eth_getBlockByNumber", "latest", False)["timestamp"], 16) - began) / (365 * 86_400)
+        income, debt = (
+            [new / old for new, old in zip(indices(n), b, strict=True)] for n, b in zip(names, before, strict=True)
+        )
+        assert max(market.borrow_rate_ray or 0 for market in scene.reading.markets) > RAY // 1000
+        for market, earned, owed in zip(scene.reading.markets, income, debt, strict=True):
+            assert market.supply_rate_ray is not None
+            assert market.borrow_rate_ray is not None
+            # simple interest until somebody touches the reserve, compounded every second for variable debt
+            assert earned - 1 == pytest.approx(market.supply_rate_ray / RAY * years, rel=2e-2, abs=1e-9)
+            assert owed == pytest.approx(math.exp(market.borrow_rate_ray / RAY * years), rel=1e-5)
+        rates = from_readings([scene.reading]).rates
+        assert rates["borrow_rate"].tolist() == [(m.borrow_rate_ray or 0) / RAY for m in scene.reading.markets]
+        assert rates["supply_rate"].tolist() == [(m.supply_rate_ray or 0) / RAY for m in scene.reading.markets]
 
     def test_the_accounts_are_those_with_a_balance(self, scene: Scene) -> None:
         market, devnet = scene.market, scene.devnet
@@ -299,7 +326,7 @@ class TestDevnet:
 
         honest = Chain.logs
         monkeypatch.setattr(Chain, "logs", logs)
-        with pytest.raises(ReaderError, match="whose accounts are not indexed as in Aave v3"):
+        with pytest.raises(ReaderError, match="whose accounts are not indexed as in Aave"):
             await read(devnet, "aave_v3_2")
 
     async def test_a_token_with_other_decimals_than_the_pool_counts_is_skipped(
@@ -429,6 +456,8 @@ def reserve(index: int, symbol: str = "", **changes: Any) -> Reserve:
         treasury="",
         income=RAY,
         debt_index=RAY,
+        supply_rate=0,
+        borrow_rate=0,
         price=USD,
         source=at(index + 0xF00),
         supply=0,

@@ -37,6 +37,7 @@ class Arithmetic:
     debt_value: Callable[[int, int, int], int]
     averages_threshold: bool  # HF uses the average threshold, cut to whole basis points
     category_decides: bool  # an asset without a threshold of its own may be collateral in an e-mode category
+    scaled: bool = True  # balances are scaled ones, which the amounts' functions multiply with an index
 
     @property
     def health_rule(self) -> str:
@@ -67,8 +68,8 @@ class Holder:
 
     address: str
     configuration: int
-    supplies: dict[int, int] = field(default_factory=dict)  # reserve index -> scaled aToken balance
-    debts: dict[int, int] = field(default_factory=dict)  # reserve index -> variable debt balance, scaled or discounted
+    supplies: dict[int, int] = field(default_factory=dict)  # reserve index -> aToken balance, scaled or not
+    debts: dict[int, int] = field(default_factory=dict)  # reserve index -> variable debt balance, scaled or not
     stable_debts: dict[int, int] = field(default_factory=dict)
     category: int = 0
     reported: tuple[int, int, int] | None = None  # collateral, debt, health factor of getUserAccountData

@@ -1,20 +1,16 @@
 """Where an Aave v3 market's contracts are, and which release of the protocol they run."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-from defi_leverage.abi import Abi, checksum_address, load_abi
+from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import DecodeError, ReaderError
+from defi_leverage.errors import ReaderError
+from defi_leverage.questions import NOBODY, Question, ask, decode
 from defi_leverage.reading import Deployment
 
 __all__ = ["NOBODY", "Pool", "Question", "ask", "decode", "find_pool"]
 
-NOBODY = "0x" + "00" * 20
 USD_UNIT = 10**8  # BASE_CURRENCY_UNIT of every market whose prices are USD
-
-Question = tuple[str, str, tuple[Any, ...]]  # contract, function, arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,23 +35,6 @@ class Pool:
     price_scale: int
     has_liquid_categories: bool  # 3.2 and later: an asset may be in several e-mode categories
     has_deficit: bool  # 3.3 and later: bad debt is recorded, and small positions are liquidated whole
-
-
-def decode(abi: Abi, function: str, answer: bytes | None) -> Any:
-    """The first result of a call, or None where it failed or is not what the function returns."""
-    if not answer:
-        return None
-    try:
-        return abi.decode(function, answer)[0]
-    except DecodeError:
-        return None
-
-
-async def ask(chain: Chain, abi: Abi, questions: Iterable[Question]) -> list[Any]:
-    """The first result of each call, None where it fails or its contract does not have the function."""
-    listed = list(questions)
-    answers = await chain.call([(to, abi.encode(name, *arguments)) for to, name, arguments in listed])
-    return [decode(abi, name, answer) for (_, name, _), answer in zip(listed, answers, strict=True)]
 
 
 async def find_pool(chain: Chain, deployment: Deployment) -> Pool:

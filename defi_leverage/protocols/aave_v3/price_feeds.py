@@ -11,8 +11,8 @@ from typing import Any, Literal
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.protocols.aave_v3.pool import ask
 from defi_leverage.protocols.aave_v3.reserves import Reserve
+from defi_leverage.questions import probe
 from defi_leverage.reading import FeedReading
 
 __all__ = ["read_feeds"]
@@ -46,9 +46,10 @@ async def read_feeds(
     else one whose capped source reads that aggregator, else one whose source has the same description. Where there is
     none, the feed is taken to follow the market, and its `source` says so.
     """
-    sources = await _probe(chain, sorted({reserve.source for reserve in reserves}), _PROBES)
+    abi = load_abi("price_feeds")
+    sources = await probe(chain, abi, sorted({reserve.source for reserve in reserves}), _PROBES)
     bases = {base for answers in sources.values() if (base := _base(answers)[0])}
-    aggregators = await _probe(chain, sorted(bases), ("latestAnswer", "description"))
+    aggregators = await probe(chain, abi, sorted(bases), ("latestAnswer", "description"))
     feeds = {}
     for reserve in reserves:
         answers = sources[reserve.source]
@@ -84,17 +85,6 @@ async def read_feeds(
             source=": ".join(part for part in (description or reserve.source, note) if part),
         )
     return feeds
-
-
-async def _probe(chain: Chain, contracts: Sequence[str], functions: Sequence[str]) -> dict[str, dict[str, Any]]:
-    answers = await ask(
-        chain, load_abi("price_feeds"), [(contract, name, ()) for contract in contracts for name in functions]
-    )
-    size = len(functions)
-    return {
-        contract: dict(zip(functions, answers[at * size : (at + 1) * size], strict=True))
-        for at, contract in enumerate(contracts)
-    }
 
 
 def _base(answers: _Answers) -> tuple[str, int, int]:

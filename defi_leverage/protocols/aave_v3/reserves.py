@@ -6,12 +6,12 @@ from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import DecodeError, one_line
 from defi_leverage.protocols.aave_v3.pool import NOBODY, Pool, Question, ask, decode
+from defi_leverage.questions import decode_symbol
+from defi_leverage.reading import NO_CAP
 
-__all__ = ["Category", "Reserve", "read_categories", "read_reserves"]
+__all__ = ["Category", "Reserve", "describe_reserves", "read_categories", "read_reserves"]
 
-_LONGEST_SYMBOL = 64
 _WITHOUT_DISCOUNT = 8  # from 3.4 on GHO's debt is as any other
 _ISOLATION_ENDS = 11  # 3.7 has no isolation mode, and the bits of the debt ceiling mean nothing
 
@@ -34,6 +34,8 @@ class Reserve:
     treasury: str  # "" where unknown
     income: int
     debt_index: int
+    supply_rate: int  # in ray, a year
+    borrow_rate: int  # of variable debt; stable debt has a rate for each account
     price: int
     source: str
     supply: int
@@ -57,6 +59,20 @@ class Reserve:
     def decimals(self) -> int:
         """Decimals that the protocol values the asset with."""
         return self.configuration >> 48 & 0xFF
+
+    @property
+    def borrow_cap(self) -> int:
+        """Most that may be borrowed, in the token's raw units; NO_CAP where the pool has none."""
+        return self._cap(80)
+
+    @property
+    def supply_cap(self) -> int:
+        """Most that may be supplied, in the token's raw units; NO_CAP where the pool has none."""
+        return self._cap(116)
+
+    def _cap(self, first_bit: int) -> int:
+        # 36 bits of whole tokens, 0 for none
+        return (self.configuration >> first_bit & (1 << 36) - 1) * 10**self.decimals or NO_CAP
 
     @property
     def protocol_fee_bps(self) -> int:
@@ -91,6 +107,13 @@ async def read_reserves(chain: Chain, pool: Pool) -> tuple[list[Reserve], dict[s
     abi = load_abi("aave_v3")
     assets = (await ask(chain, abi, [(pool.address, "getReservesList", ())]))[0] or ()
     described = await ask(chain, abi, [(pool.address, "getReserveData", (asset,)) for asset in assets])
+    return await describe_reserves(chain, pool, assets, described)
+
+
+async def describe_reserves(
+    chain: Chain, pool: Pool, assets: Sequence[str], described: Sequence[tuple[Any, ...] | None]
+) -> tuple[list[Reserve], dict[str, str]]:
+    """The reserves of these assets, of each of which the pool says what is in `described`, as getReserveData of v3."""
     known = [(asset, data) for asset, data in zip(assets, described, strict=True) if data is not None]
     answers = await _answers(chain, pool, known)
     reserves = [_reserve(pool, asset, data, found) for (asset, data), found in zip(known, answers, strict=True)]
@@ -125,24 +148,13 @@ async def _answers(chain: Chain, pool: Pool, known: Sequence[tuple[str, Any]]) -
     encoded = [(to, load_abi(family).encode(name, *arguments)) for _, _, family, (to, name, arguments) in calls]
     found: list[dict[str, Any]] = [{} for _ in known]
     for (at, key, family, (_, name, _)), answer in zip(calls, await chain.call(encoded), strict=True):
-        found[at][key] = _text(answer) if key.endswith("symbol") else decode(load_abi(family), name, answer)
+        found[at][key] = decode_symbol(answer) if key.endswith("symbol") else decode(load_abi(family), name, answer)
     return found
 
 
 def _counts_stable_debt(pool: Pool, token: str) -> bool:
     # Later releases answer the address of a stand-in, or of the old token, that the health factor ignores.
     return token != NOBODY and not pool.has_liquid_categories
-
-
-def _text(answer: bytes | None) -> str:
-    """A symbol, fit to be shown: a string, or bytes32 as the oldest tokens have it."""
-    if not answer:
-        return ""
-    try:
-        text = str(load_abi("erc20").decode("symbol", answer)[0])
-    except DecodeError:
-        text = answer[:32].rstrip(b"\0").decode("utf-8", "replace") if len(answer) == 32 else ""
-    return one_line(text)[:_LONGEST_SYMBOL]
 
 
 def _reserve(pool: Pool, asset: str, data: tuple[Any, ...], found: Mapping[str, Any]) -> Reserve:
@@ -170,6 +182,8 @@ def _reserve(pool: Pool, asset: str, data: tuple[Any, ...], found: Mapping[str, 
         treasury=found["treasury"] if found["treasury"] not in (None, NOBODY) else "",
         income=found["income"] or 0,
         debt_index=found["debt_index"] or 0,
+        supply_rate=data[2],
+        borrow_rate=data[4],
         price=found["price"] or 0,
         source=found["source"] if found["source"] not in (None, NOBODY) else pool.oracle,
         supply=found["supply"] or 0,

@@ -1,0 +1,52 @@
+"""Questions to contracts whose answer may be missing: where a function is not there, the answer is None."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from defi_leverage.abi import Abi, load_abi
+from defi_leverage.chain import Chain
+from defi_leverage.errors import DecodeError, one_line
+
+__all__ = ["NOBODY", "Question", "ask", "decode", "decode_symbol", "probe"]
+
+NOBODY = "0x" + "00" * 20
+
+Question = tuple[str, str, tuple[Any, ...]]  # contract, function, arguments
+
+_LONGEST_SYMBOL = 64
+
+
+def decode(abi: Abi, function: str, answer: bytes | None) -> Any:
+    """The first result of a call, or None where it failed or is not what the function returns."""
+    if not answer:
+        return None
+    try:
+        return abi.decode(function, answer)[0]
+    except DecodeError:
+        return None
+
+
+def decode_symbol(answer: bytes | None) -> str:
+    """A token's symbol, fit to be shown: a string, or bytes32 as the oldest tokens have it; "" where there is none."""
+    if not answer:
+        return ""
+    try:
+        text = str(load_abi("erc20").decode("symbol", answer)[0])
+    except DecodeError:
+        text = answer[:32].rstrip(b"\0").decode("utf-8", "replace") if len(answer) == 32 else ""
+    return one_line(text)[:_LONGEST_SYMBOL]
+
+
+async def ask(chain: Chain, abi: Abi, questions: Iterable[Question]) -> list[Any]:
+    """The first result of each call, None where it fails or its contract does not have the function."""
+    listed = list(questions)
+    answers = await chain.call([(to, abi.encode(name, *arguments)) for to, name, arguments in listed])
+    return [decode(abi, name, answer) for (_, name, _), answer in zip(listed, answers, strict=True)]
+
+
+async def probe(
+    chain: Chain, abi: Abi, contracts: Sequence[str], functions: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """What each contract answers to each of these functions without arguments: contract -> function -> answer."""
+    answers = iter(await ask(chain, abi, [(contract, name, ()) for contract in contracts for name in functions]))
+    return {contract: {name: next(answers) for name in functions} for contract in contracts}
