@@ -1,11 +1,10 @@
 """The command line: arguments, output for people or as JSON, and exit codes.
 
-Exit codes: 0 done, 2 usage, configuration or snapshot, 3 chain or reader, 4 the snapshot is written but incomplete.
+Exit codes: 0 done, 2 usage, configuration or snapshot, 3 chain or reader, 4 written but incomplete, or interrupted.
 """
 # ruff: noqa: PLC0415 - each command imports what it needs, so that --help answers at once.
 
 import io
-import json
 import logging
 import os
 import sys
@@ -16,7 +15,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defi_leverage import __version__
-from defi_leverage.errors import ConfigError, LeverageError, one_line
+from defi_leverage.cli_options import (
+    BlockOption,
+    ConfigOption,
+    JsonOption,
+    OutputOption,
+    SnapshotArgument,
+    encode,
+    exit_incomplete,
+    exit_interrupted,
+    fail,
+    load_settings,
+    open_snapshot,
+    print_json,
+)
+from defi_leverage.cli_stress import shock, stress
+from defi_leverage.errors import ConfigError, LeverageError
 
 if TYPE_CHECKING:
     from defi_leverage.config import Config
@@ -26,26 +40,13 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     help="Find on-chain leverage loops, shock prices, follow the contagion, and rank systemic leverage clusters.",
-    epilog="Exit codes: 0 done, 2 usage, configuration or snapshot, 3 chain or reader, 4 written but incomplete.",
+    epilog="Exit codes: 0 done, 2 usage, configuration or snapshot, 3 chain or reader, 4 written but incomplete, or "
+    "interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-SnapshotArgument = Annotated[
-    str, typer.Argument(metavar="SNAPSHOT", help="Folder of a snapshot, or the word 'sample'.", show_default=False)
-]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", metavar="FILE", help="Default: ./config.toml, else the packaged one.")
-]
-OutputOption = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Default: the configured output.")]
-BlockOption = Annotated[
-    str | None, typer.Option("--block", metavar="N|latest|finalized", help="Default: the configured block.")
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="JSON on stdout; a number that is missing or unbounded is null.")
-]
 
 
 class GraphFormat(StrEnum):
@@ -63,22 +64,17 @@ def main() -> None:
     try:
         app()
     except LeverageError as error:
-        sys.exit(_fail(str(error), error.exit_code))
+        sys.exit(fail(str(error), error.exit_code))
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
-        sys.exit(_fail(f"{where}{error.strerror or error}; check the path, who may use it, and the room there", 2))
+        sys.exit(fail(f"{where}{error.strerror or error}; check the path, who may use it, and the room there", 2))
     except MemoryError:
-        sys.exit(_fail("out of memory; use a machine with more, or a smaller snapshot", 1))
+        sys.exit(fail("out of memory; use a machine with more, or a smaller snapshot", 1))
     except Exception as error:
         if os.environ.get("DEFI_LEVERAGE_TRACEBACK"):
             raise
         reason = f"unexpected {type(error).__name__}: {error}"
-        sys.exit(_fail(f"{reason}; please report it, with the output under DEFI_LEVERAGE_TRACEBACK=1", 1))
-
-
-def _fail(message: str, code: int) -> int:
-    sys.stderr.write(f"error: {one_line(message)}\n")
-    return code
+        sys.exit(fail(f"{reason}; please report it, with the output under DEFI_LEVERAGE_TRACEBACK=1", 1))
 
 
 def _version(wanted: bool) -> None:
@@ -109,44 +105,56 @@ def scan(
     from defi_leverage import console
     from defi_leverage.summary import describe_scan
 
-    settings = _load_config(config)
+    settings = load_settings(config)
     snapshot, path = _scan(settings, output, block)
     found = describe_scan(snapshot, path)
-    if not _print_json(found, as_json):
+    if not print_json(found, as_json):
         console.print_scan(found)
-    _exit_incomplete(found)
+    exit_incomplete(found)
 
 
 @app.command()
 def run(
     config: ConfigOption = None, output: OutputOption = None, block: BlockOption = None, as_json: JsonOption = False
 ) -> None:
-    """The whole job: scan, loops, the configured scenarios, clusters, the graph in every format, and figures."""
+    """The whole job: scan, loops, the configured scenarios and stress test, clusters, the graph, and figures."""
     from defi_leverage import console
+    from defi_leverage.console_stress import print_stress
     from defi_leverage.export import export_graph
     from defi_leverage.graph import build_graph
     from defi_leverage.logs import show_progress
     from defi_leverage.store import write_whole
+    from defi_leverage.stress_job import stress_to_files
     from defi_leverage.summary import draw, summarize
 
-    settings = _load_config(config)
+    settings = load_settings(config)
     folder = output or settings.output
     snapshot, path = _scan(settings, output, block)
     with show_progress() as progress:
         found = summarize(snapshot, path, settings, progress)
+        if not found["interrupted"] and not settings.stress.empty:
+            found["stress"] = stress_to_files(
+                snapshot, settings.stress, folder / "stress", progress=progress, tolerant=True
+            )
+            found["interrupted"] = found["stress"]["interrupted"]
     graph = build_graph(snapshot)
     files = [folder / f"graph.{item.value}" for item in GraphFormat]
     for item, file in zip(GraphFormat, files, strict=True):
         export_graph(graph, file, item.value)
-    for name, content in draw(snapshot, graph, settings, found).items():
+    figures = {} if found["interrupted"] else draw(snapshot, graph, settings, found)
+    for name, content in figures.items():
         files.append(folder / name)
         write_whole(files[-1], content)
     files.append(folder / "summary.json")
     found["files"] = [str(file) for file in files]
-    write_whole(files[-1], _encode(found).encode())
-    if not _print_json(found, as_json):
+    write_whole(files[-1], encode(found).encode())
+    if not print_json(found, as_json):
         console.print_run(found)
-    _exit_incomplete(found)
+        if found["stress"]:
+            print_stress(found["stress"], brief=True)
+        console.print_text("Files: " + ", ".join([*found["files"], *(found["stress"] or {}).get("files", [])]))
+    exit_interrupted(found, folder)
+    exit_incomplete(found)
 
 
 @app.command()
@@ -162,12 +170,12 @@ def graph(
     from defi_leverage.graph import build_graph
     from defi_leverage.summary import plain
 
-    built = build_graph(_load_snapshot(snapshot), accounts)
+    built = build_graph(open_snapshot(snapshot), accounts)
     nodes = pd.Series([data["type"] for _, data in built.nodes(data=True)]).value_counts().to_dict()
     edges = pd.DataFrame([data for _, _, data in built.edges(data=True)], columns=["kind", "level", "usd"])
     sums = edges.groupby(["kind", "level"], as_index=False).agg(number=("usd", "size"), usd=("usd", "sum"))
     found = plain({"nodes": nodes, "edges": sums})
-    if not _print_json(found, as_json):
+    if not print_json(found, as_json):
         console.print_table("Edges", console.EDGES, found["edges"])
         console.print_text("Nodes: " + ", ".join(f"{number:,} {kind}s" for kind, number in found["nodes"].items()))
 
@@ -185,41 +193,13 @@ def loops(
     from defi_leverage.loops import find_loops
     from defi_leverage.summary import plain
 
-    found = plain({"loops": find_loops(_load_snapshot(snapshot), minimum_share)})
-    if not _print_json(found, as_json):
+    found = plain({"loops": find_loops(open_snapshot(snapshot), minimum_share)})
+    if not print_json(found, as_json):
         console.print_table("Loops", console.LOOPS, found["loops"])
 
 
-@app.command()
-def shock(
-    snapshot: SnapshotArgument,
-    shocks: Annotated[
-        list[str],
-        typer.Option(
-            "--shock", metavar="ASSET=CHANGE", help="WETH=-30%, an asset_id=-0.3, or feed:wstETH=-5% for its oracle."
-        ),
-    ],
-    depth_multiplier: Annotated[float, typer.Option(help="Scales the market depth of every asset.")] = 1.0,
-    no_selling: Annotated[bool, typer.Option("--no-selling", help="Liquidators neither sell nor buy.")] = False,
-    max_rounds: Annotated[int, typer.Option(min=1, help="Stop here even if not converged.")] = 200,
-    as_json: JsonOption = False,
-) -> None:
-    """Shock prices and follow the liquidations to their end."""
-    from defi_leverage import console
-    from defi_leverage.contagion.engine import run_contagion
-    from defi_leverage.contagion.scenario import Scenario, parse_shocks
-    from defi_leverage.summary import plain
-
-    markets, feeds = parse_shocks(shocks)
-    sells = not no_selling
-    scenario = Scenario(", ".join(shocks), markets, feeds, depth_multiplier, sells, sells, max_rounds)
-    result = run_contagion(_load_snapshot(snapshot), scenario)
-    found = plain({**result.summary(), "by_round": result.rounds})
-    if not _print_json(found, as_json):
-        console.print_table("Prices", console.PRICES, found["prices"])
-        console.print_table("Rounds", console.ROUNDS, found["by_round"])
-        console.print_table("Haircuts by bad debt", console.HAIRCUTS, found["haircuts"])
-        console.print_table("Result", console.SCENARIOS, [found], console.scenario_note([found]))
+app.command()(shock)
+app.command()(stress)
 
 
 @app.command()
@@ -230,14 +210,14 @@ def clusters(snapshot: SnapshotArgument, config: ConfigOption = None, as_json: J
     from defi_leverage.logs import show_progress
     from defi_leverage.summary import plain
 
-    settings = _load_config(config)
-    loaded = _load_snapshot(snapshot)
+    settings = load_settings(config)
+    loaded = open_snapshot(snapshot)
     with show_progress() as progress:
         table = find_clusters(
             loaded, **settings.clusters, progress=lambda done, total: progress("clusters", done, total)
         )
     found = plain({"clusters": table})
-    if not _print_json(found, as_json):
+    if not print_json(found, as_json):
         console.print_clusters(found["clusters"])
 
 
@@ -259,10 +239,10 @@ def export(
     if file_format is None and ending not in known:
         raise ConfigError(f"{output}: its ending names no format; add --format with one of {', '.join(known)}")
     chosen: Any = file_format.value if file_format else ending
-    built = build_graph(_load_snapshot(snapshot), accounts)
+    built = build_graph(open_snapshot(snapshot), accounts)
     export_graph(built, output, chosen)
     found = {"file": str(output), "format": chosen, "nodes": len(built), "edges": built.number_of_edges()}
-    if not _print_json(found, as_json):
+    if not print_json(found, as_json):
         console.print_text(f"{output}: {found['nodes']:,} nodes, {found['edges']:,} edges ({chosen})", whole=True)
 
 
@@ -287,30 +267,14 @@ def import_(
         return
     if positions is None or output is None:
         raise ConfigError("import needs a file and -o DIR, as in: import positions.csv -o DIR; or --template")
-    snapshot = import_positions(positions, _load_config(config))
+    snapshot = import_positions(positions, load_settings(config))
     found = describe_scan(snapshot, save_snapshot(snapshot, output))
-    if not _print_json(found, as_json):
+    if not print_json(found, as_json):
         console.print_scan(found)
 
 
-def _load_config(path: Path | None) -> "Config":
-    from defi_leverage.config import load_config
-
-    return load_config(path)
-
-
-def _load_snapshot(source: str) -> "Snapshot":
-    from defi_leverage.store import load_snapshot
-
-    snapshot = load_snapshot(source)
-    if not snapshot.complete:
-        why = "; ".join(sorted(set(snapshot.coverage["why"]) - {""}))
-        logging.getLogger(__name__).warning("%s is incomplete: %s", source, why or "accounts were set aside")
-    return snapshot
-
-
 def _scan(settings: "Config", output: Path | None, block: str | None) -> "tuple[Snapshot, Path]":
-    from defi_leverage.config_keys import parse_block
+    from defi_leverage.config_values import parse_block
     from defi_leverage.logs import show_progress
     from defi_leverage.scan import scan as read
     from defi_leverage.store import check_writable, save_scan
@@ -321,25 +285,3 @@ def _scan(settings: "Config", output: Path | None, block: str | None) -> "tuple[
     with show_progress() as progress:
         snapshot = read(settings, wanted, progress)
     return snapshot, save_scan(snapshot, folder)
-
-
-def _encode(found: Any) -> str:
-    from defi_leverage.summary import plain
-
-    return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
-
-
-def _print_json(found: Any, as_json: bool) -> bool:
-    if as_json:
-        sys.stdout.write(_encode(found))
-    return as_json
-
-
-def _exit_incomplete(found: dict[str, Any]) -> None:
-    if not found["complete"]:
-        missing = "; ".join(
-            f"{row['venue']}: {row['why'] or 'accounts were set aside'}"
-            for row in found["venues"]
-            if row["why"] or row["failed"]
-        )
-        raise typer.Exit(_fail(f"incomplete: {missing}; the snapshot is at {found['snapshot']}", 4))

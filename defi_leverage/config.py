@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, ROOT, ROWS, Key, is_number, read_rows, read_table
+from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, ROOT, ROWS
+from defi_leverage.config_scenarios import read_scenario, read_stress
+from defi_leverage.config_values import Key, read_rows, read_table
 from defi_leverage.contagion.impact import compile_impact, depth_parameters
-from defi_leverage.contagion.scenario import Scenario, parse_change
+from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import ConfigError, ScenarioError
 from defi_leverage.protocols import reader_names
 from defi_leverage.reading import Deployment
 from defi_leverage.rpc_faults import mask_url
+from defi_leverage.stress.plan import StressPlan
 
 __all__ = [
     "BackingConfig",
@@ -89,7 +92,9 @@ class Config:
     backing: tuple[BackingConfig, ...]
     feeds: tuple[FeedConfig, ...]
     scenarios: tuple[Scenario, ...]
-    clusters: Mapping[str, float]
+    stress: StressPlan
+    clusters: Mapping[str, Any]
+    read_backing: bool = True
 
 
 def expand_urls(chain: ChainConfig, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -146,6 +151,10 @@ def _read_config(tables: dict[str, Any], file: Path) -> Config:
     if values["source"] == "chains" and not chains:
         raise ConfigError('source is "chains" but there is no [chains.NAME] table; add one, or set source = "sample"')
     clusters = read_table(values.pop("clusters"), CLUSTERS, "clusters.")
+    scenarios = values.pop("scenarios")
+    if not isinstance(scenarios, list):
+        raise ConfigError("scenarios must be written as [[scenarios]]")
+    stress = read_stress(values.pop("stress"), "stress")
     rows = {name: read_rows(values.pop(name), keys, name) for name, keys in ROWS.items()}
     for position, row in enumerate(rows["depth"], start=1):
         if (row["depth_2pct_usd"] is None) == (row["parameters"] is None):
@@ -164,7 +173,8 @@ def _read_config(tables: dict[str, Any], file: Path) -> Config:
         depth=tuple(DepthConfig(**row) for row in rows["depth"]),
         backing=tuple(BackingConfig(**row) for row in rows["backing"]),
         feeds=tuple(FeedConfig(**row) for row in rows["feeds"]),
-        scenarios=tuple(_read_scenario(row, position) for position, row in enumerate(rows["scenarios"], start=1)),
+        scenarios=tuple(read_scenario(row, f"scenarios[{number}]") for number, row in enumerate(scenarios, start=1)),
+        stress=stress,
         clusters={name: value for name, value in clusters.items() if value is not None},
         **values,
     )
@@ -185,20 +195,3 @@ def _read_chain(name: str, table: Any) -> ChainConfig:
     if len(repeated) < len(deployments):
         raise ConfigError(f"{where} names the same protocol and address twice; remove one")
     return ChainConfig(name, values["chain_id"], values["rpc_urls"], deployments)
-
-
-def _read_scenario(row: dict[str, Any], position: int) -> Scenario:
-    try:
-        for name in ("shocks", "feed_shocks"):
-            row[name] = {asset: _change(change, f"{name}.{asset}") for asset, change in row[name].items()}
-        return Scenario(**row)
-    except ScenarioError as error:
-        raise ConfigError(f"scenarios[{position}]: {error}") from None
-
-
-def _change(change: Any, where: str) -> float:
-    if isinstance(change, str):
-        return parse_change(change, where)
-    if not is_number(change):
-        raise ScenarioError(f'{where}: {change!r} is not a change; write it as "-30%" or -0.3')
-    return float(change)

@@ -1,6 +1,6 @@
 """What people see: rich tables of the same plain values that --json prints."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from rich import box
@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["print_run", "print_scan", "print_table", "print_text", "scenario_note", "usd"]
+__all__ = ["print_run", "print_scan", "print_table", "print_text", "scenario_note", "usd", "warnings_of"]
 
 Rows = Sequence[dict[str, Any]]
 Column = tuple[str, str, Callable[[Any], str]]
@@ -43,6 +43,11 @@ def count(value: int | None) -> str:
 def share(value: float | None) -> str:
     """A fraction as a percentage."""
     return _MISSING if value is None else f"{value:.1%}"
+
+
+def change(value: float | None) -> str:
+    """A relative change, with its sign."""
+    return _MISSING if value is None else f"{value * 100:+.4g} %" if value else "0 %"
 
 
 def factor(value: float | None) -> str:
@@ -134,9 +139,7 @@ QUANTILES: tuple[Column, ...] = (
 
 def print_table(title: str, columns: Sequence[Column], rows: Rows, note: str = "") -> None:
     """Print the first rows on stdout, numbers to the right; a note below where there is one."""
-    table = Table(
-        title=escape(title), title_justify="left", title_style="bold", header_style="bold", box=box.SIMPLE_HEAD
-    )
+    table = Table(header_style="bold", box=box.SIMPLE_HEAD)
     names = next((key for _, key, write in columns if write is text), "")
     for header, key, write in columns:
         number = write not in (text, yes)
@@ -147,16 +150,18 @@ def print_table(title: str, columns: Sequence[Column], rows: Rows, note: str = "
         table.add_row(*(Text(write(row.get(key))) for _, key, write in columns))
     console = Console()
     console.print()
-    console.print(table if rows else f"[bold]{escape(title)}[/bold]: none")
+    console.print(f"[bold]{escape(title)}[/bold]" + ("" if rows else ": none"), highlight=False)
+    if rows:
+        console.print(table)
     if len(rows) > _SHOWN_ROWS:
         console.print(f"... and {len(rows) - _SHOWN_ROWS:,} more; --json lists all")
     if note:
         console.print(Text(note, style="yellow"))
 
 
-def print_text(line: str, whole: bool = False) -> None:
+def print_text(line: str, whole: bool = False, style: str = "") -> None:
     """Print one paragraph on stdout; a `whole` one is not broken into lines, so that a path can be copied."""
-    Console().print(Text(line), soft_wrap=whole)
+    Console().print(Text(line, style=style), soft_wrap=whole)
 
 
 def print_scan(found: dict[str, Any]) -> None:
@@ -175,12 +180,13 @@ def print_scan(found: dict[str, Any]) -> None:
 
 
 def print_run(found: dict[str, Any]) -> None:
-    """Print what `summarize` found, and the files it is in."""
+    """Print what `summarize` found."""
     print_scan(found)
-    print_table("Loops", LOOPS, found["loops"])
+    if found["loops"] is not None:
+        print_table("Loops", LOOPS, found["loops"])
     print_table("Scenarios", SCENARIOS, found["scenarios"], scenario_note(found["scenarios"]))
-    print_clusters(found["clusters"])
-    print_text("Files: " + ", ".join(found["files"]))
+    if found["clusters"] is not None:
+        print_clusters(found["clusters"])
 
 
 def print_clusters(clusters: Rows) -> None:
@@ -198,8 +204,34 @@ def scenario_note(scenarios: Rows) -> str:
     before = max((row.get("liquidatable_before") or 0 for row in scenarios), default=0)
     if before:
         notes.append(f"{before:,} accounts are below 1 before any shock; every scenario liquidates them too.")
-    notes += [f"{row['scenario']}: did not converge" for row in scenarios if row.get("converged") is False]
-    shallow = sorted({symbol for row in scenarios for symbol in row.get("missing_depth", [])})
-    if shallow:
-        notes.append(f"No market depth is configured for {', '.join(shallow)}: their prices could not react.")
-    return "\n".join(notes)
+    return "\n".join([*notes, *warnings_of(scenarios)])
+
+
+def warnings_of(scenarios: Rows) -> list[str]:
+    """One line for each kind of warning that runs carry, with the names of what it is about."""
+    notes = []
+    unfinished = [row for row in scenarios if row.get("converged") is False]
+    if unfinished:
+        worst = max(row.get("residual") or 0.0 for row in unfinished)
+        moving = f"; prices still moved by up to {worst:.2%} in the last round" if worst else ""
+        notes.append(f"Did not converge{moving}: {_some(row['scenario'] for row in unfinished)}.")
+    for key, what in (
+        ("exhausted", "Stopped where liquidators would have to buy more than the pool holds of {}"),
+        ("missing_depth", "No market depth is configured for {}: their prices could not react"),
+        ("beyond_range", "More was traded than the market's depth is known for, its rule is carried on: {}"),
+        ("toxic", "By these terms a liquidation lowers the account's health (toxic): {}"),
+    ):
+        names = sorted({name for row in scenarios for name in _names(row.get(key))})
+        if names:
+            notes.append(what.format(_some(names)) + ".")
+    return notes
+
+
+def _names(value: Any) -> list[str]:
+    """The names in a list, or in one text that commas divide."""
+    return [name for name in value.split(", ") if name] if isinstance(value, str) else list(value or [])
+
+
+def _some(names: Iterable[str], most: int = 6) -> str:
+    every = list(names)
+    return ", ".join(every[:most]) + (f" and {len(every) - most:,} more" if len(every) > most else "")

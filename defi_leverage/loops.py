@@ -19,7 +19,9 @@ from typing import NamedTuple, cast
 import networkx as nx
 import pandas as pd
 
+from defi_leverage.carry import account_carry
 from defi_leverage.health import account_health, fall_to_liquidation, leg_values
+from defi_leverage.liquidation_axis import liquidation_axis
 from defi_leverage.snapshot import Snapshot
 
 __all__ = ["LOOP_COLUMNS", "find_families", "find_loops", "loop_accounts"]
@@ -92,9 +94,19 @@ def loop_accounts(snapshot: Snapshot, minimum_share: float = 0.8) -> pd.DataFram
     Columns: account_id, loop, venue_id, family, collateral_asset_id, debt_asset_id, share_of_collateral and
     share_of_debt (of the account's own, in the family), collateral_usd and debt_usd (of the family), supplied_usd,
     equity_usd, leverage (nan where equity is not positive), health_factor, fall_to_liquidation (fall of all its
-    collateral against its debt that brings the health factor to 1). Raises ValueError for a share outside (0.5, 1]: at
-    half or less an account could run two loops.
+    collateral against its debt that brings the health factor to 1); what can really move it (axis, axis_feed_id,
+    move_to_liquidation: see `liquidation_axis`); its carry (supply_yield, borrow_rate, net_carry,
+    break_even_borrow_rate, days_to_liquidation: see `account_carry`), nan where the snapshot has no rates. Raises
+    ValueError for a share outside (0.5, 1]: at half or less an account could run two loops.
     """
+    found = _members(snapshot, minimum_share)
+    account = pd.Index(snapshot.accounts["account_id"]).get_indexer(pd.Index(found["account_id"]))
+    for more in (liquidation_axis(snapshot, find_families(snapshot)), account_carry(snapshot)):
+        found = pd.concat([found, more.iloc[account].reset_index(drop=True)], axis=1)
+    return found
+
+
+def _members(snapshot: Snapshot, minimum_share: float) -> pd.DataFrame:
     if not 0.5 < minimum_share <= 1:
         raise ValueError(f"minimum_share {minimum_share} must be above 0.5 and at most 1")
     legs = _value_legs(snapshot, find_families(snapshot))
@@ -143,7 +155,7 @@ def find_loops(snapshot: Snapshot, minimum_share: float = 0.8, length_bound: int
     `length_bound`: most steps of a cycle. Accounts whose loop is longer are logged as a warning and counted in the
     table's `attrs["notices"]`. Complexity: linear in the legs, and for each debt asset in the backing of its family.
     """
-    members = loop_accounts(snapshot, minimum_share)
+    members = _members(snapshot, minimum_share)
     cycles = _find_cycles(snapshot, members, length_bound)
     named = dict(zip(snapshot.assets["asset_id"], snapshot.assets["symbol"], strict=True)) | _venue_names(snapshot)
     venue_debt = _venue_debt(snapshot)

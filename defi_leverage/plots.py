@@ -2,11 +2,9 @@
 
 Each function takes the tables that the other modules make and returns a matplotlib Figure without any global state;
 save it with `figure.savefig(path)`, or take its bytes from `to_png`. matplotlib comes with the extra
-`defi-leverage[plots]`. Colours are the palette of Okabe & Ito (2008), which people with colour blindness tell apart.
+`defi-leverage[plots]`.
 """
 
-import io
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -14,7 +12,19 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from defi_leverage.errors import ConfigError
+from defi_leverage.plot_style import (
+    BAD,
+    BLUE,
+    COLOURS,
+    GREY,
+    INK,
+    finish_axes,
+    money,
+    new_figure,
+    shorten,
+    to_png,
+    write_title,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["plot_gain", "plot_graph", "plot_ladder", "plot_leverage", "plot_rounds", "to_png"]
 
-_COLOURS = ("#0072B2", "#009E73", "#E69F00", "#CC79A7", "#56B4E9", "#D55E00")
-_BLUE, _BAD, _GREY, _INK = "#0072B2", "#D55E00", "#9A9A9A", "#222222"
 _LEAST_GAIN = 0.005  # what rounds to 0.00 is not written
 _GAP = 0.03  # least distance of two labels of the graph, of the height of all collateral
 
@@ -50,18 +58,18 @@ def plot_graph(graph: nx.MultiDiGraph, assets: int = 12, venues: int = 6) -> "Fi
     middle = {venue: max(into.get(venue, 0.0), out.get(venue, 0.0)) for venue in [*into, *out]}
     total = sum(into.values())
     columns = _centre([_stack(sums, total) for sums in (_sums(supplied, 0), middle, _sums(borrowed, 1))])
-    figure = _figure(11, 7)
+    figure = new_figure(11, 7)
     axes = figure.add_subplot()
     axes.set_axis_off()
     colour = _family_colours(graph)
     _draw_flows(axes, supplied, columns[0], columns[1], 0, total, colour)
     _draw_flows(axes, borrowed, columns[1], columns[2], 1, total, colour)
-    label = {node: _short(str(data.get("label", node))) for node, data in graph.nodes(data=True)}
+    label = {node: shorten(str(data.get("label", node))) for node, data in graph.nodes(data=True)}
     for x, column in enumerate(columns):
         for node, (bottom, height) in column.items():
-            fill = _INK if x == 1 else colour.get(node, _GREY)
+            fill = INK if x == 1 else colour.get(node, GREY)
             axes.bar(x, height, 0.04, bottom, color=fill, zorder=3)
-            text = label.get(node, node) if x == 1 else f"{label.get(node, node)}  {_money(height * total)}"
+            text = label.get(node, node) if x == 1 else f"{label.get(node, node)}  {money(height * total)}"
             box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5} if x == 1 else None
             place, align = (x - 0.035, "right") if x == 0 else (x + 0.035, "left")
             axes.text(
@@ -71,19 +79,19 @@ def plot_graph(graph: nx.MultiDiGraph, assets: int = 12, venues: int = 6) -> "Fi
                 ha=align,
                 va="center",
                 fontsize=9,
-                color=_INK,
+                color=INK,
                 bbox=box,
                 parse_math=False,
             )
     top = max(bottom + height for column in columns for bottom, height in column.values())
     for x, heading in enumerate(("collateral", "venue", "borrowed")):
-        axes.text(x, top + 0.03, heading, ha="center", va="bottom", fontsize=11, fontweight="bold", color=_INK)
+        axes.text(x, top + 0.03, heading, ha="center", va="bottom", fontsize=11, fontweight="bold", color=INK)
     axes.set_xlim(-0.4, 2.4)
     axes.set_ylim(-0.06, top + 0.1)
-    sums = f"{_money(total)} of collateral, {_money(sum(out.values()))} borrowed"
-    _title(axes, f"Who borrows what against what: {sums}")
+    sums = f"{money(total)} of collateral, {money(sum(out.values()))} borrowed"
+    write_title(axes, f"Who borrows what against what: {sums}")
     note = "One colour: assets that turn into each other (wrapped, staked, or both usd). Grey: others."
-    axes.text(-0.4, -0.02, note, va="top", fontsize=8, color=_INK)
+    axes.text(-0.4, -0.02, note, va="top", fontsize=8, color=INK)
     return figure
 
 
@@ -94,7 +102,7 @@ def plot_leverage(health: pd.DataFrame) -> "Figure":
     """
     borrowers = health[health["debt_usd"] > 0]
     known = borrowers[borrowers["equity_usd"] > 0].sort_values("leverage")
-    figure = _figure(8, 4.5)
+    figure = new_figure(8, 4.5)
     axes = figure.add_subplot()
     leverage, debt = known["leverage"].to_numpy(float), known["debt_usd"].to_numpy(float)
     if len(known):
@@ -104,11 +112,11 @@ def plot_leverage(health: pd.DataFrame) -> "Figure":
             f"{share:.0%}"[:-1] + f" % up to {value:.1f}x" for share, value in zip(shares, at, strict=True)
         )
         order = np.arange(1, len(known) + 1) / len(known)
-        axes.step(leverage, order, where="post", color=_BLUE, lw=2, label=f"accounts: {quantiles}")
+        axes.step(leverage, order, where="post", color=BLUE, lw=2, label=f"accounts: {quantiles}")
         axes.step(
-            leverage, debt.cumsum() / debt.sum(), where="post", color=_BAD, lw=2, ls="--", label="their debt in USD"
+            leverage, debt.cumsum() / debt.sum(), where="post", color=BAD, lw=2, ls="--", label="their debt in USD"
         )
-        axes.plot(at, shares, "o", color=_BLUE)
+        axes.plot(at, shares, "o", color=BLUE)
         axes.legend(loc="best")
         axes.set_xscale("log")
         ticks = [tick for tick in (1, 1.5, 2, 3, 5, 10, 20, 50, 100, 1000, 10_000) if tick <= leverage.max() * 1.5]
@@ -120,7 +128,7 @@ def plot_leverage(health: pd.DataFrame) -> "Figure":
     whole = float(known["supplied_usd"].sum()) / float(known["equity_usd"].sum()) if len(known) else float("nan")
     under = len(borrowers) - len(known)
     title = f"Leverage of {len(borrowers):,} borrowers: {whole:.2f}x together"
-    _finish(
+    finish_axes(
         axes,
         title + (f", {under:,} without equity left out" if under else ""),
         "leverage (supplied / equity)",
@@ -138,18 +146,18 @@ def plot_ladder(ladder: pd.DataFrame, title: str = "Shock ladder") -> "Figure":
     `seized_usd` and `bad_debt_usd`. Bad debt is some orders smaller, so that each has its own panel.
     """
     rows = ladder.sort_values("fall")
-    figure = _figure(8, 5.5)
+    figure = new_figure(8, 5.5)
     upper, lower = figure.subplots(2, 1, sharex=True)
     for axes, column, colour, name in (
-        (upper, "seized_usd", _BLUE, "liquidated, USD"),
-        (lower, "bad_debt_usd", _BAD, "bad debt, USD"),
+        (upper, "seized_usd", BLUE, "liquidated, USD"),
+        (lower, "bad_debt_usd", BAD, "bad debt, USD"),
     ):
         fall, usd = rows["fall"].to_numpy(float) * 100, rows[column].to_numpy(float)
         axes.plot(fall, usd, color=colour, marker="o", ms=4, lw=2)
         axes.fill_between(fall, usd, color=colour, alpha=0.15)
-        _finish(axes, title if axes is upper else "", "" if axes is upper else "fall of the price, %", name)
+        finish_axes(axes, title if axes is upper else "", "" if axes is upper else "fall of the price, %", name)
         axes.set_ylim(0, max(float(usd.max(initial=0)) * 1.1, 1))
-        axes.yaxis.set_major_formatter(lambda value, _: _money(value))
+        axes.yaxis.set_major_formatter(lambda value, _: money(value))
     figure.align_ylabels()
     return figure
 
@@ -174,27 +182,27 @@ def plot_rounds(result: "ContagionResult", assets: int = 6) -> "Figure":
             first |= {path} if shocked else set()
     drawn = sorted(lines.items(), key=lambda line: (line[0] not in first, line[0][-1]))[:assets]
     drawn.sort(key=lambda line: line[0][-1])
-    figure = _figure(9, 6)
+    figure = new_figure(9, 6)
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2, 1])
-    for (path, _), colour in zip(drawn, np.resize(_COLOURS, len(drawn)), strict=True):
+    for (path, _), colour in zip(drawn, np.resize(COLOURS, len(drawn)), strict=True):
         upper.plot(range(len(path)), path, color=colour, lw=2, marker="o", ms=3)
     low, high = upper.get_ylim()
     ends = _spread([path[-1] for path, _ in drawn], 0.06 * (high - low), high)
-    for (path, names), end, colour in zip(drawn, ends, np.resize(_COLOURS, len(drawn)), strict=True):
+    for (path, names), end, colour in zip(drawn, ends, np.resize(COLOURS, len(drawn)), strict=True):
         shown = sorted(set(names), key=lambda name: (len(name), name))  # what others are made of has the shortest name
-        name = ", ".join(map(_short, shown[:3])) + (f" +{len(shown) - 3}" if len(shown) > 3 else "")
+        name = ", ".join(map(shorten, shown[:3])) + (f" +{len(shown) - 3}" if len(shown) > 3 else "")
         at, text = upper.get_yaxis_transform(), f"{name}: {path[-1]:+.1f} %"
         upper.text(1.01, end, text, transform=at, va="center", fontsize=9, color=colour, parse_math=False)
     rounds = result.rounds
-    lower.bar(rounds["round"], rounds["seized_usd"], color=_GREY, width=0.6)
-    lower.yaxis.set_major_formatter(lambda value, _: _money(value))
+    lower.bar(rounds["round"], rounds["seized_usd"], color=GREY, width=0.6)
+    lower.yaxis.set_major_formatter(lambda value, _: money(value))
     lower.xaxis.get_major_locator().set_params(integer=True)
     state = "ends" if result.converged else "does not end"
     title = (
-        f"{_short(result.scenario.name, 45)}: the cascade {state} after {len(rounds)} round{'s' * (len(rounds) != 1)}"
+        f"{shorten(result.scenario.name, 45)}: the cascade {state} after {len(rounds)} round{'s' * (len(rounds) != 1)}"
     )
-    _finish(upper, title, "", "change of market price, %")
-    _finish(lower, "", "round (0: before the shock; the last: final prices)", "seized, USD")
+    finish_axes(upper, title, "", "change of market price, %")
+    finish_axes(lower, "", "round (0: before the shock; the last: final prices)", "seized, USD")
     figure.align_ylabels()
     return figure
 
@@ -215,8 +223,8 @@ def plot_gain(
     rows = _strongest(values[:, columns].max(axis=1), assets)
     cells = values[np.ix_(rows, columns)]
     known = {} if labels is None else dict(labels)
-    names = [_short(known.get(str(asset), str(asset)), 16) for asset in gain.index]
-    figure = _figure(max(6.5, 3 + 0.6 * len(columns)), 2.6 + 0.45 * len(rows))
+    names = [shorten(known.get(str(asset), str(asset)), 16) for asset in gain.index]
+    figure = new_figure(max(6.5, 3 + 0.6 * len(columns)), 2.6 + 0.45 * len(rows))
     axes = figure.add_subplot()
     # beyond 1 the size no longer matters: the fall sustains itself
     image = axes.imshow(cells, cmap="cividis", vmin=0, vmax=1, aspect="auto")
@@ -237,7 +245,7 @@ def plot_gain(
         )
     axes.set_xlabel("price that follows")
     axes.set_ylabel("price that falls")
-    _title(axes, title)
+    write_title(axes, title)
     figure.colorbar(image, ax=axes, extend="max", label="% for each 1 % of the fall")
     return figure
 
@@ -246,51 +254,6 @@ def _strongest(gains: "NDArray[np.float64]", count: int) -> "NDArray[np.int64]":
     """Where the largest gains are, largest first: what is not zero, but at least one."""
     order = np.argsort(-gains, kind="stable")[:count]
     return order[: max(1, int((gains[order] >= _LEAST_GAIN).sum()))]
-
-
-def to_png(figure: "Figure") -> bytes:
-    """The figure as the bytes of a PNG file."""
-    content = io.BytesIO()
-    with warnings.catch_warnings():
-        # names of tokens may have signs that no font has: they are drawn as boxes
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
-        figure.savefig(content, format="png")
-    return content.getvalue()
-
-
-def _figure(width: float, height: float) -> "Figure":
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  an extra: the rest of the package works without it
-    except ImportError as error:
-        raise ConfigError("plots need matplotlib; install it with: pip install 'defi-leverage[plots]'") from error
-    return Figure(figsize=(width, height), dpi=120, layout="constrained", facecolor="white")
-
-
-def _title(axes: "Axes", title: str) -> None:
-    # names and dollar signs are no formulas: parse_math is off wherever they are written
-    axes.set_title(_short(title, 80), loc="left", fontsize=12, color=_INK, parse_math=False)
-
-
-def _short(name: str, longest: int = 24) -> str:
-    name = " ".join(name.split())  # names of tokens are whatever their deployer wrote
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
-
-
-def _finish(axes: "Axes", title: str, x_label: str, y_label: str) -> None:
-    _title(axes, title)
-    axes.set_xlabel(x_label)
-    axes.set_ylabel(y_label)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _money(usd: float) -> str:
-    """USD in three significant digits: $1.23B, $45.6M, $789."""
-    for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(usd) >= 0.9995 * size:
-            return f"${usd / size:.3g}{unit}"
-    return f"${usd:.3g}"
 
 
 def _market_flows(graph: nx.MultiDiGraph, kind: str) -> _Flows:
@@ -369,7 +332,7 @@ def _draw_flows(
         start[source] -= height
         end[target] -= height
         asset = source if x == 0 else target
-        axes.fill_between(along, high - height, high, color=colour.get(asset, _GREY), alpha=0.4, lw=0)
+        axes.fill_between(along, high - height, high, color=colour.get(asset, GREY), alpha=0.4, lw=0)
 
 
 def _family_colours(graph: nx.MultiDiGraph) -> dict[str, str]:
@@ -386,7 +349,7 @@ def _family_colours(graph: nx.MultiDiGraph) -> dict[str, str]:
     usd = {node: data.get("supplied_usd", 0.0) + data.get("borrowed_usd", 0.0) for node, data in graph.nodes(data=True)}
     families = [sorted(family & set(usd)) for family in nx.connected_components(turns)]
     families.sort(key=lambda family: (-sum(usd[node] for node in family), family))
-    return {node: colour for family, colour in zip(families, _COLOURS, strict=False) for node in family}
+    return {node: colour for family, colour in zip(families, COLOURS, strict=False) for node in family}
 
 
 def _spread(values: list[float], gap: float, top: float) -> list[float]:

@@ -1,7 +1,6 @@
 """The file of somebody's positions, CSV or Parquet: its columns, and the checks that name line, column and remedy."""
 
 import csv
-import inspect
 import io
 import json
 from pathlib import Path
@@ -14,8 +13,8 @@ import pyarrow.csv as pcsv
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from defi_leverage.config_keys import is_number, nearest
-from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
+from defi_leverage.config_values import is_number, nearest
+from defi_leverage.contagion.liquidation import LIQUIDATION_RULES, venue_parameters
 from defi_leverage.errors import ImportFileError
 from defi_leverage.schema import load_schema
 
@@ -270,7 +269,7 @@ def _to_number(
 
 def _check_parameters(legs: Legs) -> None:
     for rule, text in legs.frame[["rule", "rule_parameters"]].drop_duplicates().itertuples(index=False):
-        known = [name for name in inspect.signature(LIQUIDATION_RULES[rule]).parameters if name != "accounts"]
+        known = list(venue_parameters(LIQUIDATION_RULES[rule]))
         try:
             parameters = json.loads(text)
             valid = isinstance(parameters, dict) and set(parameters) <= set(known)

@@ -10,6 +10,7 @@ import json
 import os
 import secrets
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,13 +21,26 @@ import pyarrow.parquet as pq
 
 from defi_leverage import __version__
 from defi_leverage.errors import SnapshotError
-from defi_leverage.schema import SCHEMA_VERSION, load_schema
+from defi_leverage.schema import LATER_TABLES, SCHEMA_VERSION, load_schema
 from defi_leverage.snapshot import Snapshot
 
-__all__ = ["SAMPLE", "check_writable", "list_snapshots", "load_snapshot", "save_scan", "save_snapshot", "write_whole"]
+__all__ = [
+    "SAMPLE",
+    "TABLE_FORMATS",
+    "check_writable",
+    "encode_table",
+    "list_snapshots",
+    "load_snapshot",
+    "save_report",
+    "save_scan",
+    "save_snapshot",
+    "write_whole",
+]
 
 SAMPLE = "sample"
+TABLE_FORMATS = ("parquet", "csv")
 _MANIFEST = "manifest.json"
+_REPORT = "summary.json"
 _SAMPLE_FOLDER = Path(__file__).parent / "sample"
 
 
@@ -58,7 +72,9 @@ def load_snapshot(source: "str | Path") -> Snapshot:
     """
     folder = _SAMPLE_FOLDER if source == SAMPLE else Path(source)
     manifest = _read_manifest(folder)
-    tables = {name: _read_table(folder, name, manifest["tables"].get(name)) for name in load_schema()}
+    # a snapshot of an earlier version lacks the tables that came later, all of them optional
+    names = [name for name in load_schema() if name in manifest["tables"] or name not in LATER_TABLES]
+    tables = {name: _read_table(folder, name, manifest["tables"].get(name)) for name in names}
     try:
         return Snapshot.from_tables(tables)
     except SnapshotError as error:
@@ -104,9 +120,45 @@ def write_whole(path: "str | Path", content: bytes) -> None:
         raise SnapshotError(f"{target}: cannot be written: {error.strerror}; choose another place") from None
 
 
+def encode_table(table: pd.DataFrame, table_format: str) -> bytes:
+    """A table as the bytes of a file in one of TABLE_FORMATS; the same bytes for the same table."""
+    if table_format == "csv":
+        return table.to_csv(index=False, lineterminator="\n").encode()
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def save_report(folder: "str | Path", found: Mapping[str, Any], contents: Mapping[str, bytes]) -> list[Path]:
+    """Write files into `folder`, each whole or not at all, then summary.json: `found` (plain values) and their names.
+
+    What an earlier summary.json there names, and this report has not, is removed, so that no folder holds parts of two
+    reports. Returns all files, summary.json last. Raises SnapshotError where one cannot be written.
+    """
+    place = Path(folder)
+    files = [place / name for name in (*contents, _REPORT)]
+    before = _files_of_report(place)
+    for name, content in contents.items():
+        write_whole(place / name, content)
+    names = [file.name for file in files]
+    write_whole(files[-1], (json.dumps({**found, "files": names}, indent=2, allow_nan=False) + "\n").encode())
+    for name in before - set(names):
+        (place / name).unlink(missing_ok=True)
+    return files
+
+
+def _files_of_report(folder: Path) -> set[str]:
+    """The names of files in `folder` that its summary.json lists; none where there is no report."""
+    try:
+        names = json.loads((folder / _REPORT).read_text(encoding="utf-8"))["files"]
+        return {name for name in names if Path(name).name == name and name != _REPORT}
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+
+
 def _encode(snapshot: Snapshot) -> dict[str, bytes]:
     """The files of a snapshot: the same bytes for the same tables."""
-    files = {f"{name}.parquet": _encode_table(name, frame) for name, frame in snapshot.tables.items()}
+    files = {f"{name}.parquet": _encode_snapshot_table(name, frame) for name, frame in snapshot.tables.items()}
     coverage = snapshot.coverage
     manifest = {
         "schema_version": SCHEMA_VERSION,
@@ -126,7 +178,7 @@ def _encode(snapshot: Snapshot) -> dict[str, bytes]:
     return files | {_MANIFEST: (json.dumps(manifest, indent=2) + "\n").encode()}
 
 
-def _encode_table(name: str, frame: pd.DataFrame) -> bytes:
+def _encode_snapshot_table(name: str, frame: pd.DataFrame) -> bytes:
     types = {"text": pa.string(), "int": pa.int64(), "float": pa.float64(), "float?": pa.float64()}
     arrays = {
         column.name: pa.array(frame[column.name].to_numpy(), types[column.dtype], from_pandas=False)

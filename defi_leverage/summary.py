@@ -115,35 +115,43 @@ def describe_scan(snapshot: Snapshot, path: "Path | str") -> dict[str, Any]:
 
 def run_scenarios(
     snapshot: Snapshot, scenarios: Sequence[Scenario], progress: Progress | None = None
-) -> list[dict[str, Any]]:
-    """The summary of each scenario; one that does not fit the snapshot says why under `error` and is not run."""
-    results = []
+) -> Iterator[dict[str, Any]]:
+    """The summary of each scenario in turn; one that does not fit the snapshot has its reason under `error`."""
     for number, scenario in enumerate(scenarios, start=1):
         try:
-            results.append(run_contagion(snapshot, scenario).summary())
+            found = run_contagion(snapshot, scenario).summary()
         except LeverageError as error:
             log.warning("scenario %s is not run: %s", scenario.name, error)
-            results.append({"scenario": scenario.name, "error": str(error)})
+            found = {"scenario": scenario.name, "error": str(error)}
+        yield found
         if progress is not None:
             progress("scenarios", number, len(scenarios))
-    return results
 
 
 def summarize(snapshot: Snapshot, path: "Path | str", config: Config, progress: Progress | None = None) -> Any:
-    """The whole main job on one snapshot: scan, leverage, loops, scenarios, clusters, as plain values."""
+    """The whole main job on one snapshot: scan, leverage, loops, scenarios, clusters, as plain values.
+
+    A KeyboardInterrupt ends it: `interrupted` is what was running, scenarios are those that are finished, and loops or
+    clusters that were not reached are None.
+    """
 
     def tell(done: int, total: int) -> None:
         if progress is not None:
             progress("clusters", done, total)
 
-    return plain(
-        {
-            **describe_scan(snapshot, path),
-            "loops": find_loops(snapshot),
-            "scenarios": run_scenarios(snapshot, config.scenarios, progress),
-            "clusters": find_clusters(snapshot, **config.clusters, progress=tell),
-        }
-    )
+    found: dict[str, Any] = {**describe_scan(snapshot, path), "interrupted": ""}
+    found |= {"loops": None, "scenarios": [], "clusters": None, "stress": None}
+    doing = "loops"
+    try:
+        found["loops"] = find_loops(snapshot)
+        doing = "scenarios"
+        for row in run_scenarios(snapshot, config.scenarios, progress):
+            found["scenarios"].append(row)
+        doing = "clusters"
+        found["clusters"] = find_clusters(snapshot, **config.clusters, progress=tell)
+    except KeyboardInterrupt:
+        found["interrupted"] = doing
+    return plain(found)
 
 
 def draw(snapshot: Snapshot, graph: nx.MultiDiGraph, config: Config, found: Mapping[str, Any]) -> dict[str, bytes]:

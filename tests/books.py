@@ -151,6 +151,11 @@ _DEPTH = {"ETH": 1e3, "BTC": 30.0, "USD": 1e7, "LST": 1e3, "WLST": 1e3, "ALT": 1
 
 def wide_book(random: Random) -> Snapshot:
     """A book that uses all that the schema allows: feeds of every kind, chains of backing, quotes, shares, shorts."""
+    return Snapshot.from_tables(wide_tables(random))
+
+
+def wide_tables(random: Random) -> dict[str, pd.DataFrame]:
+    """The tables of `wide_book`, without the columns that have defaults."""
     feeds: list[tuple[str, str, float, str, str, float]] = [
         (asset, asset, price, random.choice(["market", "market", "fixed"]), "", 1.0)
         for asset, price in _WIDE_PRICES.items()
@@ -209,4 +214,4 @@ def wide_book(random: Random) -> Snapshot:
     }
     tables = {name: pd.DataFrame(rows[name], columns=list(columns[name])) for name in rows}
     assets = pd.DataFrame({"asset_id": list(_WIDE_PRICES), "symbol": list(_WIDE_PRICES)})
-    return Snapshot.from_tables(tables | {"assets": assets.assign(price_usd=list(_WIDE_PRICES.values()))})
+    return tables | {"assets": assets.assign(price_usd=list(_WIDE_PRICES.values()))}

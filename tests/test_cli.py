@@ -20,7 +20,7 @@ from defi_leverage.summary import describe_leverage, plain
 from tests.books import make_snapshot
 from tests.command_line import one_error, run
 
-COMMANDS = ("scan", "run", "graph", "loops", "shock", "clusters", "export", "import")
+COMMANDS = ("scan", "run", "graph", "loops", "shock", "stress", "clusters", "export", "import")
 
 
 def book() -> Snapshot:
@@ -147,7 +147,12 @@ def test_the_whole_job(sample: None) -> None:
         assert title in out
     assert max(map(len, out.splitlines())) <= 80
     summary = json.loads(Path("out/summary.json").read_text())
-    assert {"snapshot", "complete", "venues", "leverage", "loops", "scenarios", "clusters", "files"} == set(summary)
+    parts = {"snapshot", "complete", "interrupted", "venues", "leverage", "loops", "scenarios", "clusters", "stress"}
+    assert set(summary) == parts | {"files"}
+    refused = summary["stress"]["refused"]
+    assert list(refused) == ["grid WETH by WBTC"]  # the book of these tests has none
+    assert "no asset 'WBTC'" in refused["grid WETH by WBTC"]
+    assert len(summary["stress"]["scenarios"]) == summary["stress"]["finished"] == 12
     assert summary["leverage"]["borrowers"] == 8
     assert summary["leverage"]["negative_equity_accounts"] == 0
     assert all(Path(file).is_file() for file in summary["files"])
@@ -161,6 +166,7 @@ def test_the_whole_job(sample: None) -> None:
         "ladder.png",
         "leverage.png",
         "rounds.png",
+        "stress",
         "summary.json",
     ]
     content = {path: path.read_bytes() for path in Path("out").glob("*.*")}
@@ -197,8 +203,9 @@ def test_a_scenario_that_does_not_fit_is_said_and_the_others_run(sample: None) -
         (
             ("shock", "book", "--shock", "WETH=-1%", "--depth-multiplier", "-1"),
             2,
-            "depth_multiplier -1.0 must be",
+            "shock.depth_multiplier = -1.0: must be a number above 0",
         ),
+        (("shock", "book"), 2, "shock needs --shock ASSET=CHANGE"),
         (("loops", "nowhere"), 2, "nowhere: no such folder; name a snapshot's folder, or the word sample"),
         (("loops", "."), 2, "did you mean book?"),
         (("export", "book", "-o", "graph.xyz"), 2, "add --format with one of graphml, gexf, json"),
@@ -236,7 +243,7 @@ def test_damaged_and_older_snapshots(folder: Path) -> None:
     assert "has schema version 0, this version of defi-leverage reads 1; scan or import again" in one_error(err)
 
 
-@pytest.mark.parametrize("arguments", [("lops", "book"), ("loops",), ("loops", "book", "--jsn"), ("shock", "book")])
+@pytest.mark.parametrize("arguments", [("lops", "book"), ("loops",), ("loops", "book", "--jsn"), ("stress",)])
 def test_usage_errors_exit_2(arguments: tuple[str, ...], folder: Path) -> None:
     code, out, err = run(*arguments)
     assert (code, out) == (2, "")

@@ -1,18 +1,24 @@
 """config.toml: what is read, and the one line that each mistake gets."""
 
 import json
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from defi_leverage.config import expand_urls, load_config
-from defi_leverage.config_keys import parse_block
+from defi_leverage.config_keys import SCENARIO, STRESS
+from defi_leverage.config_values import parse_block
 from defi_leverage.contagion.impact import compile_impact, price_factor
 from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
+from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import ConfigError
 from defi_leverage.market import apply_config
 from defi_leverage.protocols import reader_names
 from defi_leverage.schema import load_schema
+from defi_leverage.store import load_snapshot
+from defi_leverage.stress.plan import Draws, PriceSource, ReverseSearch, StressPlan
+from defi_leverage.stress.run import run_plan
 from tests.books import make_snapshot
 
 ROOT = Path(__file__).parent.parent
@@ -122,6 +128,45 @@ def test_a_bad_url_is_not_shown(url: str, tmp_path: Path) -> None:
             "[[depth]]\nasset='A'\nmodel='constant_product'\nparameters={depth=1}",
             r"depth\[1\]\.parameters: constant_product takes .*reserve",
         ),
+        ("[[scenarios]]\nshocks={WETH=-0.1}", r"scenarios\[1\]\.name is missing; add it"),
+        ("[scenarios]\nname='x'", r"scenarios must be written as \[\[scenarios\]\]"),
+        (
+            "[[scenarios]]\nname='x'\nrate_shock={}",
+            r"scenarios\[1\]\.rate_shock is not a known key.* mean rate_shocks\?",
+        ),
+        (
+            "[[scenarios]]\nname='x'\narrival='slow'",
+            r"scenarios\[1\]\.arrival = 'slow': must be one of gap, continuous",
+        ),
+        ("[[scenarios]]\nname='x'\nsteps=4", r"scenarios\[1\]\.steps does nothing unless arrival is .continuous.; set"),
+        ("[[scenarios]]\nname='x'\ngas_usd=4", r"scenarios\[1\]\.gas_usd does nothing unless liquidators is .rational"),
+        ("[[scenarios]]\nname='x'\nrate_shocks={USDC='x'}", r"scenarios\[1\]: rate_shocks\.USDC: 'x' is not a change"),
+        (
+            "[[scenarios]]\nname='x'\nstale_rounds=-1",
+            r"scenarios\[1\]\.stale_rounds = -1: must be a whole number of at",
+        ),
+        ("[[scenarios]]\nname='x'\nfrozen_feeds=[3]", r"scenarios\[1\]\.frozen_feeds = \[3\]: must be a list of texts"),
+        ("[stress]\nlader=['WETH=-5%']", r"stress\.lader is not a known key; did you mean ladders\?"),
+        ("[stress]\nladders=['WETH']", r"stress\.ladders\[1\]: 'WETH': write it as ASSET=FIRST:LAST:STEP"),
+        (
+            "[stress]\ndepth_multipliers=[1, 1]",
+            r"stress\.depth_multipliers = \[1, 1\]: must be a list of numbers, each",
+        ),
+        (
+            "[stress]\nwindows=['5 Aug 2024']",
+            r"stress\.windows needs a price history; name its files in stress\.prices",
+        ),
+        ("[stress.draws]\nseed=1", r"stress\.draws\.count is missing; add it"),
+        (
+            "[stress.draws]\ncount=9\nhorizon='soon'",
+            r"stress\.draws\.horizon = 'soon': must be a duration such as 30min",
+        ),
+        ("[stress.base]\nsteps=3", r"stress\.base\.steps does nothing unless arrival"),
+        (
+            "[stress.reverse_search]\nlargest=1.5",
+            r"stress\.reverse_search\.largest = 1\.5: must be a fall as a fraction",
+        ),
+        ("[stress]\ncurves=['WETH,WBTC']", r"stress\.curves\[1\]: 'WETH,WBTC': a curve is of one asset"),
         ("[[scenarios]]\nname='x'\nshocks={WETH=true}", r"shocks\.WETH: True is not a change"),
         ("[[scenarios]]\nname='x'\nbuy_debt=1", r"scenarios\[1\]\.buy_debt = 1: must be true or false"),
         (
@@ -146,6 +191,54 @@ def test_mistakes(text: str, message: str, tmp_path: Path) -> None:
         load_config(write(tmp_path, text))
     assert "\n" not in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+def test_every_switch_of_a_scenario_has_its_key(tmp_path: Path) -> None:
+    text = """
+    [[scenarios]]
+    name = "all"
+    shocks = { WETH = "-20%" }
+    feed_shocks = { wstETH = -0.05 }
+    depth_multiplier = 0.5
+    sell_collateral = false
+    buy_debt = false
+    max_rounds = 7
+    arrival = "continuous"
+    steps = 5
+    liquidators = "rational"
+    gas_usd = 30
+    rate_shocks = { USDC = "10%" }
+    stale_rounds = 2
+    frozen_feeds = ["WBTC"]
+    """
+    (scenario,) = load_config(write(tmp_path, text)).scenarios
+    expected = Scenario(
+        "all", {"WETH": -0.2}, {"wstETH": -0.05}, 0.5, False, False, 7, "continuous", 5, "rational", 30.0,
+        {"USDC": 0.1}, 2, ("WBTC",),
+    )  # fmt: skip
+    assert scenario == expected
+    assert {field.name for field in fields(Scenario)} == set(SCENARIO)
+    assert load_config(write(tmp_path, "[[scenarios]]\nname = 'x'")).scenarios == (Scenario("x"),)
+
+
+def test_every_part_of_a_stress_test_has_its_key(tmp_path: Path) -> None:
+    text = (ROOT / "config.toml").read_text()
+    first, last = text.index("[stress]"), text.index("# ----- Clusters")
+    stress = "\n".join(line.removeprefix("# ").removeprefix("#") for line in text[first:last].splitlines())
+    plan = load_config(write(tmp_path, stress)).stress  # with what is commented out
+    assert not {field.name for field in fields(StressPlan)} - {"search"} ^ set(STRESS) - {"reverse_search"}
+    assert plan.windows[-1] == ("2023-03-10", "2023-03-13")
+    assert plan.base == Scenario("as it stands", liquidators="rational", gas_usd=50.0)
+    assert (plan.draws, plan.search) == (Draws(1000, copula_dof=4, marginal_dof=4), ReverseSearch())
+    assert plan.prices == PriceSource(("prices.csv",), proxies={"WETH": "ETH"}, unmoved=("USDC", "DAI"))
+    assert plan.depth_multipliers == (1.0, 0.5)
+    assert load_config(write(tmp_path, "")).stress == StressPlan()
+    assert StressPlan().empty
+
+
+def test_the_shipped_stress_test_fits_the_sample() -> None:
+    plan = load_config(ROOT / "config.toml").stress
+    assert not run_plan(load_snapshot("sample"), replace(plan, losses=())).refused
 
 
 def test_a_secret_never_shows_in_a_type_error(tmp_path: Path) -> None:

@@ -3,8 +3,12 @@ import math
 import networkx as nx
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from defi_leverage.account_groups import OTHERS, group_accounts
 from defi_leverage.graph import build_graph, node_name
+from defi_leverage.health import account_health
 from defi_leverage.snapshot import Snapshot
 from defi_leverage.synthetic import synthetic_book
 
@@ -122,20 +126,75 @@ def test_the_largest_accounts_are_drawn_whatever_the_order_of_rows() -> None:
     assert sorted(debts) == largest[-20:]
 
 
-@pytest.mark.parametrize("accounts", [0, 30, "all"])
+@pytest.mark.parametrize("accounts", [0, 30, "all", "grouped"])
 def test_edges_sum_to_the_legs(accounts: int | str) -> None:
     book = synthetic_book(400, seed=5)
-    graph = build_graph(book, accounts)  # type: ignore[arg-type]
+    graph = build_graph(book, accounts, groups=20)  # type: ignore[arg-type]
     usd = book.legs["amount"] * book.legs["feed_id"].map(book.feeds.set_index("feed_id")["price_usd"])
     expected = {
         "borrows": usd[book.legs["side"] == "debt"].sum(),
         "collateralises": usd[(book.legs["side"] == "collateral") & (book.legs["weight"] > 0)].sum(),
         "supplies": usd[(book.legs["side"] == "collateral") & (book.legs["weight"] == 0)].sum(),
     }
-    for level in ["market", "account"] if accounts == "all" else ["market"]:
+    for level in {"all": ["market", "account"], "grouped": ["market", "group"]}.get(str(accounts), ["market"]):
         for kind, total in expected.items():
             found = sum(d["usd"] for *_, d in graph.edges(data=True) if d["kind"] == kind and d["level"] == level)
             assert found == pytest.approx(total)
+
+
+def test_a_small_snapshot_in_groups() -> None:
+    tables = small_snapshot().tables
+    twin = tables["legs"][tables["legs"]["account_id"] == "a"].assign(account_id="d", amount=[20.0, 30.0])
+    tables["accounts"] = pd.DataFrame({"account_id": list("abcd"), "venue_id": list("vvwv")})
+    tables["legs"] = pd.concat([tables["legs"], twin])
+    graph = build_graph(Snapshot.from_tables(tables), "grouped", groups=2)
+    groups = {data["label"]: data for _, data in graph.nodes(data=True) if data["type"] == "group"}
+    assert set(groups) == {"wstETH/ETH on Core", "ETH/USDC on Core", "others on w"}
+    loopers = groups["wstETH/ETH on Core"]
+    assert loopers["accounts"] == 2
+    assert (loopers["supplied_usd"], loopers["debt_usd"], loopers["equity_usd"]) == (72_000, 78_000, -6_000)
+    # of a (24,000 against 18,000) alone: d owes 60,000 on 48,000 and has no leverage
+    assert loopers["leverage"] == pytest.approx(4)
+    assert loopers["negative_equity_accounts"] == 1
+    assert loopers["lowest_health_factor"] == pytest.approx(0.9 * 48 / 60)
+    node = node_name("group", "v | lst | eth")
+    assert graph.edges["asset:lst", node, f"asset:lst collateralises {node}"]["usd"] == 72_000
+    assert graph.edges[node, "asset:eth", f"{node} borrows asset:eth"]["accounts"] == 2
+    # what b supplies beside its collateral is no part of the set, but of the flows
+    other = node_name("group", "v | eth | usdc")
+    assert graph.edges["asset:lst", other, f"asset:lst supplies {other}"]["usd"] == 2_400
+    assert nx.is_path(graph, ["asset:lst", node, "asset:eth", "asset:lst"])
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 1000), st.sampled_from([0, 7, 10_000]))
+def test_groups_are_what_a_slow_count_gives(seed: int, most: int) -> None:
+    book = synthetic_book(120, seed)
+    sets: dict[str, tuple[set[str], set[str]]] = {account: (set(), set()) for account in book.accounts["account_id"]}
+    for leg in book.legs.to_dict("records"):
+        if leg["weight"] > 0:
+            sets[leg["account_id"]][leg["side"] == "debt"].add(leg["asset_id"])
+    venue = dict(zip(book.accounts["account_id"], book.accounts["venue_id"], strict=True))
+    slow: dict[tuple[str, str, str], list[str]] = {}
+    for account, (held, owed) in sets.items():
+        slow.setdefault((venue[account], " ".join(sorted(held)), " ".join(sorted(owed))), []).append(account)
+    groups, group = group_accounts(book, most)
+    names = list(zip(groups["venue_id"], groups["collateral"], groups["debt"], strict=True))
+    assert len(set(names)) == len(names)
+    health = account_health(book)
+    for number, account in enumerate(health.index):
+        name = names[group[number]]
+        assert account in slow[name] if name[1] != OTHERS else name[0] == venue[account]
+    alone = groups[groups["collateral"] != OTHERS]
+    assert len(alone) == min(most, len(slow))
+    debts = sorted((health.loc[members, "debt_usd"].sum() for members in slow.values()), reverse=True)
+    assert alone["debt_usd"].tolist() == pytest.approx(debts[: len(alone)])
+    assert groups["accounts"].sum() == 120
+    assert groups[["supplied_usd", "debt_usd"]].sum().tolist() == pytest.approx(
+        health[["supplied_usd", "debt_usd"]].sum().tolist()
+    )
+    mixed = Snapshot.from_tables({name: table.sample(frac=1, random_state=seed) for name, table in book.tables.items()})
+    pd.testing.assert_frame_equal(group_accounts(mixed, most)[0], groups, rtol=1e-9)
 
 
 def test_every_attribute_is_a_plain_finite_python_value() -> None:
@@ -160,5 +219,10 @@ def test_an_address_is_shortened_in_the_label_only() -> None:
 
 def test_an_empty_book_has_a_graph_and_a_negative_number_has_none() -> None:
     assert build_graph(synthetic_book(0, seed=1)).number_of_edges() == len(synthetic_book(0, seed=1).backing) + 2
+    assert build_graph(synthetic_book(0, seed=1), "grouped").number_of_nodes() == 36 + 4
     with pytest.raises(ValueError, match="accounts=-1"):
         build_graph(small_snapshot(), -1)
+    with pytest.raises(ValueError, match="accounts='group' must be 'all', 'grouped' or a number"):
+        build_graph(small_snapshot(), "group")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="groups=-1"):
+        build_graph(small_snapshot(), "grouped", groups=-1)

@@ -176,7 +176,7 @@ def test_a_book_without_loops_has_an_empty_table() -> None:
         assert loop_accounts(snapshot).empty
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1000), st.sampled_from([0.6, 0.8, 1.0]))
 def test_loops_do_not_depend_on_the_order_of_rows(seed: int, minimum_share: float) -> None:
     one = synthetic_book(150, seed)
@@ -187,7 +187,7 @@ def test_loops_do_not_depend_on_the_order_of_rows(seed: int, minimum_share: floa
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(0, 1000))
 def test_every_looping_account_is_counted_once_and_by_the_rule(seed: int) -> None:
     snapshot = synthetic_book(200, seed)

@@ -125,7 +125,7 @@ def job(snapshot: Snapshot, *scenarios: Scenario) -> dict[str, bytes]:
         {"assets": "ETH, BTC", "trigger": "ETH", "peak_at": 0.1},
         {"assets": "UNI", "trigger": "UNI", "peak_at": 0},
     ]
-    found = {"scenarios": run_scenarios(snapshot, scenarios), "clusters": clusters}
+    found = {"scenarios": list(run_scenarios(snapshot, scenarios)), "clusters": clusters}
     return draw_all(snapshot, build_graph(snapshot), config, found)
 
 

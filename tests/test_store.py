@@ -14,7 +14,7 @@ import pytest
 
 from defi_leverage import store
 from defi_leverage.errors import SnapshotError
-from defi_leverage.schema import SCHEMA_VERSION
+from defi_leverage.schema import LATER_TABLES, SCHEMA_VERSION
 from defi_leverage.snapshot import Snapshot
 from defi_leverage.store import (
     check_writable,
@@ -125,6 +125,17 @@ def test_a_manifest_that_may_not_be_read_is_not_called_damaged(tmp_path: Path, m
 def edit_manifest(folder: Path, **changes: object) -> None:
     path = folder / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_a_snapshot_from_before_a_table_existed_is_read_without_it(tmp_path: Path) -> None:
+    folder = save_snapshot(book(), tmp_path / "a")
+    tables = json.loads((folder / "manifest.json").read_text())["tables"]
+    edit_manifest(folder, tables={name: entry for name, entry in tables.items() if name not in LATER_TABLES})
+    for name in LATER_TABLES:
+        (folder / f"{name}.parquet").unlink()
+    loaded = load_snapshot(folder)
+    assert len(loaded.rates) == len(loaded.ownership) == 0
+    pd.testing.assert_frame_equal(loaded.legs, book().legs)
 
 
 def truncate(folder: Path) -> None:

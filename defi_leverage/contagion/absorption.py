@@ -51,7 +51,7 @@ def absorb(
         drawn=float(state.drawn[venue]),
         busy=busy,
     )
-    done: Absorption = book.rules[venue](vaults)  # type: ignore[assignment]
+    done: Absorption = book.rules[venue](vaults)
     state.drawn[venue] += done.drawn.sum()
     if done.pro_rata is not None:
         done = _levy(book, venue, amount, feed_price, vaults, legs, done, healthy, state)

@@ -6,52 +6,20 @@ collateral price and rise of a debt price since then (the drift) take it. The ar
 by operation, so that the same accounts are below 1 to the last bit.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from defi_leverage.contagion.cascade_state import DRIFTS, STRETCH, UNKNOWN
 from defi_leverage.contagion.compiled import compiled, compiled_leaf, parallel_range
 from defi_leverage.contagion.kernels import health_sums
-from defi_leverage.contagion.lanes import LANES, aligned_lanes, below, lowest_bit
+from defi_leverage.contagion.lanes import LANES, aligned_lanes, below, lowest_bit, weighted_sum
 from defi_leverage.contagion.layout import BLOCK
+from defi_leverage.contagion.pair_kernels import pair_terms, seize
 
-__all__ = ["DRIFTS", "NEVER", "RULES", "STRETCH", "TOTALS", "UNKNOWN", "State", "liquidate_round"]
+__all__ = ["liquidate_round", "sum_owed_beyond"]
 
-Floats = NDArray[np.float64]
-
-STRETCH = 8 * BLOCK  # accounts whose sums and entries are kept together; fixed, so that sums never depend on threads
-DRIFTS = tuple(
-    1 + 3 * (place / 31) ** 2 for place in range(32)
-)  # what drift an account has been shown to stand, by its level
-UNKNOWN, NEVER = -1, 127  # levels: not known to stand any drift; without debt that anything secures
-RULES = ("full", "aave_v3", "aave_v3_3")
-TOTALS = ("liquidations", "accounts", "repaid_usd", "seized_usd", "protocol_fee_usd", "bad_debt_usd")
-_CLOSE = 1e-5  # beyond the rounding of a health factor to float32
 _ROUNDING = 1 + 1e-9  # far above what sums of some legs may differ by
-
-
-class State(NamedTuple):
-    """What a batch of at most LANES scenarios changes; S of them, B stretches of accounts.
-
-    touched: bit s of an account, whether it has an entry in scenario s. level: place in DRIFTS of an account in the
-    scenarios where it is as in the book. entries (S, B): how many entries; entry_account, entry_at (its amounts in
-    `amount`), entry_stands (the drift it stands) by (S, B, entry); amount (S, B, tokens a leg); used (S, B).
-    sold, bought (S, B, assets) and bad (S, B, venues, assets): tokens of this round; totals (S, B, TOTALS).
-    """
-
-    touched: NDArray[np.uint64]
-    level: NDArray[np.int8]
-    entries: NDArray[np.int32]
-    entry_account: NDArray[np.int32]
-    entry_at: NDArray[np.int32]
-    entry_stands: Floats
-    amount: Floats
-    used: NDArray[np.int32]
-    sold: Floats
-    bought: Floats
-    bad: Floats
-    totals: Floats
 
 
 def _health(book: Any, account: int, amount: Any, at: int, price: Any, s: int) -> float:
@@ -76,27 +44,6 @@ def _health(book: Any, account: int, amount: Any, at: int, price: Any, s: int) -
 
 
 health = compiled_leaf(_health, error_model="numpy")
-
-
-def _repayment(
-    rule: int, terms: Any, factor: float, total_debt: float, debt: float, collateral: float, bonus: float
-) -> float:
-    """USD of debt to repay: the rules of `liquidation`, by their place in RULES, with their parameters in order."""
-    if rule == 0:
-        return debt
-    if rule == 1:
-        return debt * (terms[0] if factor > terms[1] else 1.0)
-    if debt < terms[2] or collateral < terms[2] or factor <= terms[1]:
-        return debt
-    repaid: float = min(debt, terms[0] * total_debt)
-    affordable = collateral / (1 + bonus)
-    if repaid < debt and repaid < affordable:
-        leaving = min(debt - terms[3], affordable - terms[3] / (1 + bonus))
-        repaid = min(repaid, max(leaving, 0.0))
-    return repaid
-
-
-repayment = compiled_leaf(_repayment)
 
 
 def _write_off(book: Any, account: int, amount: Any, at: int, price: Any, s: int, bad: Any, totals: Any) -> bool:
@@ -149,29 +96,32 @@ def _liquidate(
         return 0.0
     debt_kind, collateral_kind = book.leg_class[debt_leg], book.leg_class[collateral_leg]
     debt_at, collateral_at = at + debt_leg - low, at + collateral_leg - low
-    bonus, venue = book.class_bonus[collateral_kind], book.venue[account]
-    repaid_usd = min(repayment(rules[venue], terms[venue], factor, total_debt, debt, collateral, bonus), debt)
-    seized_usd = repaid_usd * (1 + bonus)
-    if seized_usd >= collateral:
-        repaid_usd, seized_usd = collateral / (1 + bonus), collateral
+    venue, weight = book.venue[account], book.class_weight[collateral_kind]
+    repaid_usd, bonus, kept = pair_terms(
+        rules[venue], terms[venue], factor, total_debt, debt, collateral,
+        book.class_bonus[collateral_kind], weight, book.class_fee[collateral_kind],
+    )  # fmt: skip
+    repaid_usd, seized_usd = seize(repaid_usd, debt, collateral, bonus)
     repaid, seized = amount[debt_at], amount[collateral_at]
     if repaid_usd < debt:
         repaid = repaid_usd / price[book.class_feed[debt_kind] * LANES + s]
     if seized_usd < collateral:
         seized = seized_usd / price[book.class_feed[collateral_kind] * LANES + s]
-    fee_share = book.class_fee[collateral_kind] * (bonus / (1 + bonus))
+    lowering = factor * book.class_weight[debt_kind] * repaid_usd * (1 + 1e-12)
+    if repaid_usd > 0 and weight * seized_usd > lowering:
+        totals[6] += 1
     amount[debt_at] -= repaid
     amount[collateral_at] -= seized
-    sold[book.class_asset[collateral_kind]] += seized - seized * fee_share
+    sold[book.class_asset[collateral_kind]] += seized - seized * kept
     bought[book.class_asset[debt_kind]] += repaid
     totals[2] += repaid_usd
     totals[3] += seized_usd
-    totals[4] += seized_usd * fee_share
+    totals[4] += seized_usd * kept
     if write_off(book, account, amount, at, price, s, bad, totals):
         return np.inf
     left = weighted_debt - repaid_usd * book.class_weight[debt_kind]
     known = left > 1e-6 * weighted_debt
-    return (weighted_collateral - seized_usd * book.class_weight[collateral_kind]) / left if known else 0.0
+    return (weighted_collateral - seized_usd * weight) / left if known else 0.0
 
 
 liquidate = compiled_leaf(_liquidate, error_model="numpy")
@@ -202,18 +152,13 @@ old_entries = compiled_leaf(_old_entries, error_model="numpy")
 
 
 def _new_entry(
-    book: Any, block: int, s: int, account: int, factor: float, price: Any, drift: float, slack: float, dry: bool,
+    book: Any, block: int, s: int, account: int, price: Any, drift: float, slack: float, dry: bool,
     rules: Any, terms: Any,
     state: Any,
 ) -> bool:  # fmt: skip
-    """Liquidate an account that is as in the book, if it is below 1 in scenario s; whether it is.
-
-    `factor`, its health factor to seven digits, is computed to the last where it decides.
-    """
+    """Liquidate an account that is as in the book, if it is below 1 in scenario s; whether it is."""
     low, high = book.start[account], book.start[account + 1]
-    venue = book.venue[account]
-    if book.averages[venue] or abs(factor - 1) < _CLOSE or abs(factor - terms[venue, 1]) < _CLOSE:
-        factor = health(book, account, book.amount, low, price, s)
+    factor = health(book, account, book.amount, low, price, s)
     if not factor < 1:
         return False
     totals = state.totals[s, block]
@@ -242,11 +187,9 @@ new_entry = compiled_leaf(_new_entry, error_model="numpy")
 
 def _find_candidates(
     book: Any, first: int, last: int, price: Any, active: Any, reach: float, needed: int, slack: float, state: Any,
-    legs: Any, scratch: Any, found: Any, factors: Any, many: Any,
+    legs: Any, scratch: Any, found: Any, many: Any,
 ) -> None:  # fmt: skip
-    """Accounts that are as in the book and may be below 1: found[s, : many[s]] in scenario s, with their health factors
-    to seven digits. Sets their level.
-    """
+    """Accounts that are as in the book and may be below 1: found[s, : many[s]] in scenario s. Sets their level."""
     weighted, counted, row = legs
     collateral, debt, value = scratch[0], scratch[1], scratch[2]
     one = np.uint64(1)
@@ -269,7 +212,6 @@ def _find_candidates(
             s = lowest_bit(rest)
             rest &= rest - one
             found[s, many[s]] = account
-            factors[s, many[s]] = collateral[s] / debt[s]
             many[s] += 1
         stands, beyond = needed - 1, len(DRIFTS)
         while stands + 1 < beyond:
@@ -286,7 +228,7 @@ find_candidates = compiled_leaf(_find_candidates, error_model="numpy")
 
 def _stretch(
     book: Any, block: int, price: Any, active: Any, dry: Any, drift: Any, reach: float, slack: float, rules: Any,
-    terms: Any, state: Any, legs: Any, scratch: Any, found: Any, factors: Any, many: Any,
+    terms: Any, state: Any, legs: Any, scratch: Any, found: Any, many: Any,
 ) -> None:  # fmt: skip
     first, last = block * STRETCH, min(len(book.split), (block + 1) * STRETCH)
     one = np.uint64(1)
@@ -313,7 +255,6 @@ def _stretch(
             legs,
             scratch,
             found,
-            factors,
             many,
         )
         for s in range(LANES):
@@ -325,7 +266,6 @@ def _stretch(
                     block,
                     s,
                     account,
-                    factors[s, number],
                     price,
                     drift[s],
                     slack,
@@ -334,7 +274,7 @@ def _stretch(
                     terms,
                     state,
                 ):
-                    state.touched[account] |= bit
+                    state.touched[account] |= bit & ~dry
                 else:
                     state.level[account] = UNKNOWN
 
@@ -357,7 +297,7 @@ def _liquidate_round(
         for account in range(block * STRETCH, min(len(book.split), (block + 1) * STRETCH)):
             most = max(most, book.start[account + 1] - book.start[account])
         legs = np.empty(most), np.empty(most), np.empty(most, np.int64)
-        found, factors = np.empty((LANES, BLOCK), np.int32), np.empty((LANES, BLOCK), np.float32)
+        found = np.empty((LANES, BLOCK), np.int32)
         many = np.empty(LANES, np.int64)
         stretch(
             book,
@@ -374,9 +314,63 @@ def _liquidate_round(
             legs,
             aligned_lanes(3),
             found,
-            factors,
             many,
         )
 
 
 liquidate_round = compiled(_liquidate_round, parallel=True)
+
+
+def _owed_beyond(
+    book: Any, block: int, price: Any, active: Any, never: int, state: Any, legs: Any, net: Any, into: Any,
+) -> None:  # fmt: skip
+    """into (LANES): USD that the accounts of a stretch owe beyond their collateral, over those that do."""
+    first, last = block * STRETCH, min(len(book.split), (block + 1) * STRETCH)
+    signed, row = legs
+    one = np.uint64(1)
+    for account in range(first, last):
+        if state.level[account] == never:
+            continue
+        low, middle, high = book.start[account], book.split[account], book.start[account + 1]
+        for leg in range(low, high):
+            kind = book.leg_class[leg]
+            counts = book.class_weight[kind] > 0
+            signed[leg - low] = book.amount[leg] if leg >= middle else -book.amount[leg] if counts else 0.0
+            row[leg - low] = book.class_feed[kind] * LANES
+        weighted_sum(net, 0, high - low, signed, row, price)
+        whole = active & ~state.touched[account]
+        for s in range(LANES):
+            if net[s] > 0 and (whole >> np.uint64(s)) & one != 0:
+                into[s] += net[s]
+    rest = active
+    while rest:
+        s = lowest_bit(rest)
+        rest &= rest - one
+        for entry in range(state.entries[s, block]):
+            account, at = state.entry_account[s, block, entry], state.entry_at[s, block, entry]
+            low, middle = book.start[account], book.split[account]
+            beyond = 0.0
+            for leg in range(low, book.start[account + 1]):
+                kind = book.leg_class[leg]
+                value = state.amount[s, block, at + leg - low] * price[book.class_feed[kind] * LANES + s]
+                if leg >= middle:
+                    beyond += value
+                elif book.class_weight[kind] > 0:
+                    beyond -= value
+            into[s] += max(beyond, 0.0)
+
+
+owed_beyond = compiled_leaf(_owed_beyond, error_model="numpy")
+
+
+def _sum_owed_beyond(book: Any, price: Any, active: Any, never: int, state: Any, out: Any) -> None:
+    """out (stretches x LANES): what accounts owe beyond their collateral, in USD at feed prices `price` (a tile)."""
+    for block in parallel_range(len(out)):
+        most = 1
+        for account in range(block * STRETCH, min(len(book.split), (block + 1) * STRETCH)):
+            most = max(most, book.start[account + 1] - book.start[account])
+        legs = np.empty(most), np.empty(most, np.int64)
+        owed_beyond(book, block, price, active, never, state, legs, aligned_lanes(1)[0], out[block])
+
+
+sum_owed_beyond = compiled(_sum_owed_beyond, parallel=True)

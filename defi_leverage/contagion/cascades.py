@@ -1,55 +1,66 @@
 """Whole cascades of many scenarios at once: `engine.run_contagion` without its tables."""
 
-import mmap
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from math import prod
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from defi_leverage.contagion.apart import Apart, scenarios_at_once, set_apart
 from defi_leverage.contagion.book import Book, Bools, Floats, Ints
-from defi_leverage.contagion.cascade_kernels import (
-    DRIFTS,
+from defi_leverage.contagion.cascade_kernels import liquidate_round, sum_owed_beyond
+from defi_leverage.contagion.cascade_state import (
     NEVER,
-    RULES,
-    STRETCH,
     TOTALS,
-    UNKNOWN,
+    Drift,
     State,
-    liquidate_round,
+    begin,
+    changed_legs,
+    reserve_state,
+    scenario_bits,
 )
+from defi_leverage.contagion.incentives import profits
 from defi_leverage.contagion.lanes import LANES, tile_prices
 from defi_leverage.contagion.layout import CompactBook
-from defi_leverage.contagion.prices import feed_prices, market_prices, pass_on, supplied_tokens
-from defi_leverage.errors import ScenarioError
+from defi_leverage.contagion.pair_kernels import rule_tables
+from defi_leverage.contagion.prices import beyond_range, feed_prices, market_prices, pass_on, supplied_tokens
+from defi_leverage.contagion.records import Liquidations
+from defi_leverage.contagion.scenario import Scenario
 
 __all__ = ["Cascades", "run_cascades"]
-
-_FULL_DRIFT = 1e6  # beyond it everything is computed anew
 
 
 @dataclass(frozen=True, slots=True)
 class Cascades:
-    """The ends of many runs; the first axis of every array is the scenario.
+    """The ends of many runs; the first axis of every array is the scenario. As `ContagionResult.summary` has them:
 
-    rounds, converged, exhausted, accounts (how many were liquidated), and in USD at the feed prices of each round
-    repaid, seized, protocol fees and bad debt. price: final market prices by asset. net_sales: tokens by asset.
-    bad_debt: tokens by venue and asset. `legs`: if asked for, of every scenario the legs that may have changed (their
-    number in the Book) and what is left of them, in tokens.
+    rounds, converged, residual, accounts_liquidated, toxic_liquidations, amplification, and in USD at the feed prices
+    of each round repaid_usd, seized_usd, protocol_fee_usd, bad_debt_usd. bad_debt_share and insolvency_usd: as
+    `stress.sweep.scenario_outcome`. By asset: exhausted, missing_depth, beyond_range (whether it is one), price (final
+    market prices), net_sales (tokens). By venue: buffer_drawn_usd, deleveraged_usd. bad_debt: tokens by venue and
+    asset. `legs`: if asked for, of every scenario the legs that may have changed (their number in the Book) and what is
+    left of them, in tokens.
     """
 
     rounds: Ints
     converged: Bools
-    exhausted: Bools
-    accounts: Ints
+    residual: Floats
+    accounts_liquidated: Ints
+    toxic_liquidations: Ints
     repaid_usd: Floats
     seized_usd: Floats
     protocol_fee_usd: Floats
     bad_debt_usd: Floats
+    bad_debt_share: Floats
+    insolvency_usd: Floats
+    amplification: Floats
+    exhausted: Bools
+    missing_depth: Bools
+    beyond_range: Bools
     price: Floats
     net_sales: Floats
+    buffer_drawn_usd: Floats
+    deleveraged_usd: Floats
     bad_debt: Floats
     legs: tuple[tuple[Ints, Floats], ...] = ()
 
@@ -61,27 +72,32 @@ def run_cascades(
     feed_shocks: Floats | None = None,
     depth_multiplier: Floats | float = 1.0,
     *,
-    sell_collateral: bool = True,
-    buy_debt: bool = True,
-    max_rounds: int = 200,
+    switches: Scenario | None = None,
+    frozen: Bools | None = None,
     keep_legs: bool = False,
 ) -> Cascades:
     """Run every scenario to its end. Prices, liquidations and stops are those of `engine.run_contagion`.
 
     `compact`: `lay_out(book)`. `shocks`: relative changes of market prices, scenarios x assets; `feed_shocks`: of
-    oracles alone, scenarios x feeds; `depth_multiplier`: one for all or one a scenario. The same bits for any number of
-    threads, and for a scenario alone or among others. Raises ScenarioError for a venue whose rule has no kernel.
+    oracles alone, scenarios x feeds; `depth_multiplier`: one for all or one a scenario. `switches`: a scenario whose
+    sell_collateral, buy_debt, max_rounds, arrival, steps, liquidators, gas_usd and stale_rounds hold for all; `frozen`:
+    feeds that follow nothing. Growth of debt is in the book that is given. The same bits for any number of threads, and
+    for a scenario alone or among others. Venues that close whole accounts, and all venues where liquidators are
+    rational, are liquidated by the plain engine's functions, at its speed and one scenario at a time.
     """
-    count = len(shocks)
+    count, switches = len(shocks), switches or Scenario()
     feed_shocks = np.zeros((count, len(book.feed_ids))) if feed_shocks is None else feed_shocks
     depth = np.broadcast_to(np.asarray(depth_multiplier, float), (count,))
-    width = -(-count // max(-(-count // LANES), 1))
-    state = _reserve_state(compact, book, width)
+    kinds, parameters = rule_tables(book.rules)
+    apart = np.isin(book.account_venue, np.flatnonzero(kinds < 0)) | (switches.liquidators == "rational")
+    most = scenarios_at_once(int(apart[book.leg_account].sum()), LANES)
+    width = -(-count // max(-(-count // most), 1))
+    setting = _Setting(book, compact, switches, frozen, kinds, parameters, apart, keep_legs)
+    state = reserve_state(compact, book, width)
     # Scenarios of like severity go together, because an account is passed over only in all of a batch at once.
     order = np.argsort(shocks.min(axis=1, initial=0.0), kind="stable")
-    trades = float(sell_collateral), float(buy_debt)
     batches = [
-        _run_batch(book, compact, state, shocks[at], feed_shocks[at], depth[at], trades, max_rounds, keep_legs)
+        _run_batch(setting, state, shocks[at], feed_shocks[at], depth[at])
         for at in np.split(order, range(width, count, width) if width else [])
     ]
     back = np.argsort(order)
@@ -91,172 +107,177 @@ def run_cascades(
     return Cascades(**joined, legs=tuple(legs[at] for at in back) if keep_legs else ())
 
 
-def _run_batch(
-    book: Book, compact: CompactBook, state: State, shocks: Floats, feed_shocks: Floats, depth: Floats,
-    trades: tuple[float, float], max_rounds: int, keep_legs: bool,
-) -> Cascades:  # fmt: skip
+class _Setting(NamedTuple):
+    """What all batches share. `kinds`, `parameters`: `rule_tables`; `apart`: accounts that are not in the kernels."""
+
+    book: Book
+    compact: CompactBook
+    switches: Scenario
+    frozen: Bools | None
+    kinds: Ints
+    parameters: Floats
+    apart: Bools
+    keep_legs: bool
+
+
+def _run_batch(setting: _Setting, state: State, shocks: Floats, feed_shocks: Floats, depth: Floats) -> Cascades:
+    book, compact, switches = setting.book, setting.compact, setting.switches
     count, assets, venues = len(shocks), len(book.price), len(book.venue_ids)
-    rules, terms = _rule_tables(book)
-    state = _begin(compact, book, state, count)
+    selling, buying = float(switches.sell_collateral), float(switches.buy_debt)
+    steps = switches.steps if switches.arrival == "continuous" else 1
+    stale = switches.stale_rounds
+    state = begin(compact, book, state, count, setting.apart)
+    apart = set_apart(book, setting.apart, count) if setting.apart.any() else None
     supply = supplied_tokens(book)
-    sales, bad_debt = np.zeros((count, assets)), np.zeros((count, venues, assets))
-    totals = np.zeros((count, len(TOTALS)))
-    rounds, exhausted = np.zeros(count, np.int64), np.zeros(count, bool)
-    active, converged = np.ones(count, bool), np.zeros(count, bool)
-    price = market_prices(book, shocks, sales, depth, None)
-    feeds = feed_prices(book, price, feed_shocks)
-    drift, reach, slack = np.ones(count), 1.0, _averaging_slack(compact)
-    for number in range(max_rounds + 1):
-        last = number == max_rounds
-        for sums in (state.sold, state.bought, state.bad, state.totals):
-            sums[:] = 0.0
-        lanes = np.ones(LANES)
-        lanes[:count] = drift
-        mask = _bits(active)
-        liquidate_round(
-            compact,
-            tile_prices(feeds.T)[0],
-            mask,
-            mask if last else np.uint64(0),
-            lanes,
-            reach,
-            slack,
-            rules,
-            terms,
-            state,
-        )
-        of_round = state.totals.sum(axis=1)
-        below = of_round[:, 0] > 0
-        converged |= active & ~below
-        active &= below
-        if last or not active.any():
-            break
-        rounds[active] += 1
-        totals += of_round
-        bad_debt += state.bad.sum(axis=1)
-        flow = state.sold.sum(axis=1) * trades[0] - state.bought.sum(axis=1) * trades[1]
-        sales += pass_on(book, flow, price)
-        haircut = np.divide(bad_debt, supply, out=np.zeros_like(bad_debt), where=supply > 0)
-        following = market_prices(book, shocks, sales, depth, np.minimum(haircut, 1.0))
-        gone = active & ~np.isfinite(following).all(axis=1)
+    sales, traded = np.zeros((count, assets)), np.zeros((count, assets), bool)
+    bad_debt, totals = np.zeros((count, venues, assets)), np.zeros((count, len(TOTALS)))
+    exhausted, rounds = np.zeros((count, assets), bool), np.zeros(count, np.int64)
+    active, converged, arrived = np.ones(count, bool), np.zeros(count, bool), np.ones(count, np.int64)
+    drift = Drift(compact, count)
+
+    def prices_now() -> Floats:
+        lost = np.divide(bad_debt, supply, out=np.zeros_like(bad_debt), where=supply > 0)
+        return market_prices(book, shocks * (arrived / steps)[:, None], sales, depth, np.minimum(lost, 1.0))
+
+    # The latest market prices of every scenario, as many as its oracles or the residual need; the last in force.
+    path = np.repeat(np.broadcast_to(book.price, (count, assets))[None], max(stale, 1) + 1, axis=0)
+    path[-1] = prices_now()
+    feeds = feed_prices(book, path[-1 - stale], feed_shocks, setting.frozen)
+    while active.any():
+        last = active & (rounds == switches.max_rounds)
+        market = path[-1], sales, depth
+        of_round, sold, bought, bad = _liquidate(setting, state, apart, drift, feeds, active, last, market)
+        lag = (path[-1 - stale :] != path[-1]).any(axis=(0, 2))
+        quiet = active & (of_round[:, 0] == 0) & ~lag
+        finished = arrived == steps
+        converged |= quiet & finished
+        active &= ~last & ~(quiet & finished)
+        quiet &= active
+        arrived[quiet] += 1
+        acting = active & ~quiet
+        rounds += acting
+        totals[acting] += of_round[acting]
+        bad_debt[acting] += bad[acting]
+        traded |= acting[:, None] & ((sold * selling > 0) | (bought * buying > 0))
+        sales[acting] += pass_on(book, sold * selling - bought * buying, path[-1])[acting]
+        following = prices_now()
+        gone = active[:, None] & ~np.isfinite(following)
         exhausted |= gone
-        active &= ~gone
-        price = np.where(active[:, None], following, price)
-        previous, feeds = feeds, feed_prices(book, price, feed_shocks)
-        step = _drift(compact, previous, feeds)
-        drift, reach = drift * step, reach * float(step[active].max(initial=0.0))
-        if not (0 < reach < DRIFTS[-1]):
-            reach = 1.0
-            state.level[state.level != NEVER] = UNKNOWN
-        for s in np.flatnonzero(~((drift > 1 / _FULL_DRIFT) & (drift < _FULL_DRIFT))):
-            drift[s] = 1.0
-            for block, entries in enumerate(state.entries[s]):
-                stands = state.entry_stands[s, block, :entries]
-                stands[np.isfinite(stands)] = 0.0
-    accounts, *usd = totals.T[1:]
-    repaid, seized, fee, bad = usd
-    legs = tuple(_changed_legs(compact, state, s) for s in range(count)) if keep_legs else ()
+        active &= ~gone.any(axis=1)
+        moved = active & acting
+        path[:-1, moved] = path[1:, moved]
+        path[-1, active] = following[active]  # no round has seen the last prices of those that were quiet
+        before, shown = feeds, feed_prices(book, path[-1 - stale], feed_shocks, setting.frozen)
+        feeds = np.where(active[:, None], shown, before)
+        drift.move(state, before, feeds, active)
+    shocked = market_prices(book, shocks, np.zeros((count, assets)), depth)
     return Cascades(
-        rounds, converged, exhausted, accounts.astype(np.int64), repaid, seized, fee, bad, price, sales, bad_debt, legs
+        rounds=rounds,
+        converged=converged,
+        residual=np.where(converged, 0.0, _largest_change(path[-2], path[-1])),
+        accounts_liquidated=totals[:, 1].astype(np.int64),
+        toxic_liquidations=totals[:, 6].astype(np.int64),
+        repaid_usd=totals[:, 2],
+        seized_usd=totals[:, 3],
+        protocol_fee_usd=totals[:, 4],
+        bad_debt_usd=totals[:, 5],
+        bad_debt_share=_share_of_debt(book, totals[:, 5]),
+        insolvency_usd=totals[:, 5] + _owed_beyond(setting, state, apart, feeds, converged),
+        amplification=_amplification(book, shocked, path[-1]),
+        exhausted=exhausted,
+        missing_depth=traded & book.missing_depth,
+        beyond_range=beyond_range(book, sales, depth),
+        price=path[-1].copy(),
+        net_sales=sales,
+        buffer_drawn_usd=np.array([venue.drawn for venue in apart.venues]) if apart else np.zeros((count, venues)),
+        deleveraged_usd=np.array([venue.levied for venue in apart.venues]) if apart else np.zeros((count, venues)),
+        bad_debt=bad_debt,
+        legs=tuple(_changed_legs(compact, state, apart, s) for s in range(count)) if setting.keep_legs else (),
     )
 
 
-def _reserve_state(compact: CompactBook, book: Book, count: int) -> State:
-    """Arrays large enough for any run of `count` scenarios."""
-    stretches = -(-compact.accounts // STRETCH)
-    edges = compact.start[np.minimum(np.arange(stretches + 1) * STRETCH, compact.accounts)]
-    shape, legs = (count, stretches), int(np.diff(edges).max(initial=0))
-    size = min(STRETCH, compact.accounts)
-    assets, venues = len(book.price), len(book.venue_ids)
-    return State(
-        touched=np.zeros(compact.accounts, np.uint64),
-        level=np.zeros(compact.accounts, np.int8),
-        entries=np.zeros(shape, np.int32),
-        entry_account=_reserve((*shape, size), np.int32),
-        entry_at=_reserve((*shape, size), np.int32),
-        entry_stands=_reserve((*shape, size), np.float64),
-        amount=_reserve((*shape, legs), np.float64),
-        used=np.zeros(shape, np.int32),
-        sold=np.empty((*shape, assets)),
-        bought=np.empty((*shape, assets)),
-        bad=np.empty((*shape, venues, assets)),
-        totals=np.empty((*shape, len(TOTALS))),
-    )
+def _liquidate(
+    setting: _Setting, state: State, apart: Apart | None, drift: Drift, feeds: Floats, active: Bools, last: Bools,
+    market: tuple[Floats, Floats, Floats],
+) -> tuple[Floats, Floats, Floats, Floats]:  # fmt: skip
+    """One round of the `active` scenarios: TOTALS, tokens sold and bought by asset, bad debt by venue and asset.
 
-
-def _begin(compact: CompactBook, book: Book, state: State, count: int) -> State:
-    """`state` as it is before the first round of `count` scenarios."""
-    # A debt that nothing secures is bad debt from before, not a scenario's: no rule can act on it.
-    counts = ~book.is_debt & (book.weight > 0) & (book.amount > 0)
-    secured = np.bincount(book.leg_account[counts], minlength=compact.accounts) > 0
-    owes = compact.split < compact.start[1:]
-    state.level[:] = np.where(secured & owes, UNKNOWN, NEVER)
-    state.touched[:] = 0
-    state.entries[:] = 0
-    state.used[:] = 0
-    whole = state._asdict()
-    return state._replace(**{name: whole[name][:count] for name in State._fields[2:]})
-
-
-def _reserve(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
-    """An array of which only the parts that are written take memory."""
-    size = max(prod(shape), 1) * np.dtype(dtype).itemsize
-    pages = mmap.mmap(-1, size)
-    if hasattr(mmap, "MADV_NOHUGEPAGE"):  # else the first byte written to 2 MB takes all of it
-        pages.madvise(mmap.MADV_NOHUGEPAGE)
-    return np.frombuffer(pages, dtype, prod(shape)).reshape(shape)
-
-
-def _rule_tables(book: Book) -> tuple[Ints, Floats]:
-    """Per venue: the place of its rule in RULES, and its parameters in the order of the rule's arguments."""
-    kinds, terms = np.zeros(len(book.rules), np.int64), np.zeros((len(book.rules), 4))
-    for venue, rule in enumerate(book.rules):
-        function = rule.func  # type: ignore[attr-defined]
-        if function.__name__ not in RULES:
-            known = ", ".join(RULES)
-            raise ScenarioError(
-                f"venue {book.venue_ids[venue]}: {function.__name__} has no kernel ({known} have); use run_contagion"
-            )
-        kinds[venue] = RULES.index(function.__name__)
-        parameters = dict(zip(_names(function)[1:], function.__defaults__ or (), strict=True))
-        values = list((parameters | rule.keywords).values())  # type: ignore[attr-defined]
-        terms[venue, : len(values)] = values
-    return kinds, terms
-
-
-def _names(function: object) -> Sequence[str]:
-    code = function.__code__  # type: ignore[attr-defined]
-    names: Sequence[str] = code.co_varnames[: code.co_argcount]
-    return names
-
-
-def _drift(compact: CompactBook, before: Floats, after: Floats) -> Floats:
-    """By how much at most a health factor falls between two sets of feed prices: the largest rise of a debt's price
-    over the largest fall of a collateral's.
+    Of those that are through with their `last` round, accounts below 1 are counted as events and left alone. `market`:
+    market prices, cumulative net sales and depth multipliers by scenario.
     """
-    moved = np.divide(after, before, out=np.ones_like(after), where=before > 0)
-    owed = np.unique(compact.class_feed[compact.class_is_debt])
-    held = np.unique(compact.class_feed[~compact.class_is_debt & (compact.class_weight > 0)])
-    rise, fall = moved[:, owed].max(axis=1, initial=0.0), moved[:, held].min(axis=1, initial=np.inf)
-    with np.errstate(divide="ignore"):
-        step: Floats = np.divide(rise, fall) * (1 + 1e-12)
-    return step
+    for sums in (state.totals, state.sold, state.bought, state.bad):
+        sums[:] = 0.0
+    if not setting.apart.all():
+        liquidate_round(
+            setting.compact, tile_prices(feeds.T)[0], scenario_bits(active), scenario_bits(last), drift.lanes,
+            drift.reach, drift.slack, setting.kinds, setting.parameters, state,
+        )  # fmt: skip
+    totals, sold, bought, bad = (sums.sum(axis=1) for sums in (state.totals, state.sold, state.bought, state.bad))
+    if apart is None:
+        return totals, sold, bought, bad
+    for s in np.flatnonzero(active).tolist():
+        if last[s]:
+            totals[s, 0] += apart.count_below(s, feeds[s])
+            continue
+        worthwhile = _profit_test(setting.switches, *(of_all[s] for of_all in market))
+        parts = apart.liquidate(s, feeds[s], worthwhile)
+        for whole, part in zip((sold, bought, bad, totals), parts, strict=True):
+            whole[s] += part
+    return totals, sold, bought, bad
 
 
-def _averaging_slack(compact: CompactBook) -> float:
-    """Relative fall of a threshold that is rounded down to whole basis points, at most."""
-    weights = compact.class_weight[~compact.class_is_debt & (compact.class_weight > 0)]
-    return 1.001e-4 / float(weights.min()) if compact.averages.any() and weights.size else 1e-12
+def _profit_test(
+    switches: Scenario, price: Floats, sales: Floats, depth: float
+) -> Callable[[Book, Liquidations], Bools] | None:
+    """What rational liquidators ask of each row."""
+    if switches.liquidators != "rational":
+        return None
+
+    def worthwhile(book: Book, rows: Liquidations) -> Bools:
+        earned = profits(book, rows, price, sales, depth, switches.sell_collateral, switches.buy_debt)
+        return earned > switches.gas_usd
+
+    return worthwhile
 
 
-def _bits(chosen: Bools) -> np.uint64:
-    return np.uint64(sum(1 << int(s) for s in np.flatnonzero(chosen)))
+def _owed_beyond(setting: _Setting, state: State, apart: Apart | None, feeds: Floats, converged: Bools) -> Floats:
+    """USD that accounts which are still there owe beyond their collateral, by scenario."""
+    compact, count = setting.compact, len(feeds)
+    owed = np.zeros(count)
+    debts = compact.class_is_debt
+    plain = (compact.class_weight[~debts] <= 1).all() and (compact.class_weight[debts] >= 1).all()
+    open_ended = ~converged if plain else np.ones(count, bool)  # else nobody is below 1, and so nobody insolvent
+    if open_ended.any() and not setting.apart.all():
+        sums = np.zeros((state.entries.shape[1], LANES))
+        sum_owed_beyond(compact, tile_prices(feeds.T)[0], scenario_bits(open_ended), NEVER, state, sums)
+        owed += sums.sum(axis=0)[:count]
+    if apart:
+        owed += [apart.owed_beyond(s, feeds[s]) for s in range(count)]
+    return owed
 
 
-def _changed_legs(compact: CompactBook, state: State, s: int) -> tuple[Ints, Floats]:
-    blocks = list(enumerate(state.entries[s]))
-    touched = [state.entry_account[s, block, :entries] for block, entries in blocks]
-    accounts = np.concatenate([np.zeros(0, np.int32), *touched])
-    ranges = zip(compact.start[accounts], compact.start[accounts + 1], strict=True)
-    legs = np.concatenate([np.zeros(0, np.int64), *(np.arange(*ends) for ends in ranges)])
-    return legs, np.concatenate([np.zeros(0), *(state.amount[s, block, : state.used[s, block]] for block, _ in blocks)])
+def _largest_change(before: Floats, after: Floats) -> Floats:
+    """The largest relative change of a price, by scenario."""
+    change = np.abs(np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1)
+    largest: Floats = change.max(axis=1, initial=0.0)
+    return largest
+
+
+def _share_of_debt(book: Book, usd: Floats) -> Floats:
+    owed = float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
+    return usd / owed if owed > 0 else np.zeros_like(usd)
+
+
+def _amplification(book: Book, shocked: Floats, final: Floats) -> Floats:
+    """`ContagionResult.amplification` by scenario."""
+    held = ~book.is_debt
+    supplied = np.bincount(book.leg_asset[held], weights=book.amount[held], minlength=len(book.price))
+    base, after_shock, at_end = ((supplied * price).sum(axis=-1) for price in (book.price, shocked, final))
+    falls = base - after_shock > 1e-12 * base
+    ratio: Floats = np.divide(base - at_end, base - after_shock, out=np.full(len(final), np.nan), where=falls)
+    return ratio
+
+
+def _changed_legs(compact: CompactBook, state: State, apart: Apart | None, s: int) -> tuple[Ints, Floats]:
+    legs, amount = changed_legs(compact, state, s)
+    return (np.append(legs, apart.legs), np.append(amount, apart.amount[s])) if apart else (legs, amount)

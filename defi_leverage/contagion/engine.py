@@ -70,9 +70,9 @@ def run_contagion(snapshot: Snapshot, scenario: Scenario, book: Book | None = No
     """
     book = book or compile_book(snapshot)
     shock, feed_shock = resolve_shocks(snapshot, scenario, book)
-    frozen = _frozen_feeds(snapshot, scenario, book)
+    frozen = frozen_feeds(snapshot, scenario, book)
     base_health = account_health_factors(book, book.amount, book.feed_price)
-    book = _with_grown_debt(snapshot, scenario, book)
+    book = with_grown_debt(snapshot, scenario, book)
     depth, initial_supply, assets = scenario.depth_multiplier, supplied_tokens(book), len(book.price)
     venues, steps = len(book.venue_ids), scenario.steps if scenario.arrival == "continuous" else 1
     state = _State(
@@ -181,14 +181,15 @@ def _feeds_named(snapshot: Snapshot, book: Book, name: str, what: str) -> Bools:
     return feeds
 
 
-def _frozen_feeds(snapshot: Snapshot, scenario: Scenario, book: Book) -> Bools | None:
+def frozen_feeds(snapshot: Snapshot, scenario: Scenario, book: Book) -> Bools | None:
+    """Which feeds follow nothing, if any."""
     frozen = np.zeros(len(book.feed_ids), bool)
     for name in scenario.frozen_feeds:
         frozen |= _feeds_named(snapshot, book, name, "frozen feed")
     return frozen if frozen.any() else None
 
 
-def _with_grown_debt(snapshot: Snapshot, scenario: Scenario, book: Book) -> Book:
+def with_grown_debt(snapshot: Snapshot, scenario: Scenario, book: Book) -> Book:
     """The book after the rate shocks: every debt in an asset has grown by its fraction."""
     if not scenario.rate_shocks:
         return book

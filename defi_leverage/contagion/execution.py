@@ -11,14 +11,16 @@ import numpy as np
 import pandas as pd
 
 from defi_leverage.contagion.absorption import absorb
-from defi_leverage.contagion.book import Book, Bools, Floats, Ints
-from defi_leverage.contagion.liquidation import ABSORB_RULES, Liquidatable, seize
+from defi_leverage.contagion.book import Book, Bools, Floats, Int32s, Ints
+from defi_leverage.contagion.liquidation import ABSORB_RULES, seize
 from defi_leverage.contagion.records import Liquidations, VenueState, join, select
 
 if TYPE_CHECKING:
     from functools import partial
 
 __all__ = ["liquidate", "liquidate_round", "write_off"]
+
+_MANY = 100_000  # accounts whose rules take longer one by one than the compiler takes to load
 
 
 def liquidate(book: Book, amount: Floats, feed_price: Floats, factors: Floats, below: Ints) -> Liquidations:
@@ -103,22 +105,18 @@ def _pairs(book: Book, amount: Floats, feed_price: Floats, factors: Floats, belo
     debt_value, collateral_value = amount[debt_leg] * debt_price, amount[collateral_leg] * collateral_price
     of_debt = book.is_debt[legs]
     total_debt = np.bincount(book.leg_account[legs[of_debt]], weights=value[of_debt], minlength=len(member))[account]
-    wanted, bonus, kept = np.zeros(account.size), np.zeros(account.size), np.zeros(account.size)
-    for venue in np.unique(book.account_venue[account]):
-        here = book.account_venue[account] == venue
-        leg = collateral_leg[here]
-        wanted[here], bonus[here], kept[here] = book.rules[venue](
-            Liquidatable(
-                health_factor=factors[account[here]],
-                total_debt=total_debt[here],
-                debt=debt_value[here],
-                collateral=collateral_value[here],
-                bonus=book.bonus[leg],
-                weight=book.weight[leg],
-                fee=book.fee[leg],
-            )
+    columns: Floats = np.stack(
+        (
+            factors[account],
+            total_debt,
+            debt_value,
+            collateral_value,
+            book.bonus[collateral_leg],
+            book.weight[collateral_leg],
+            book.fee[collateral_leg],
         )
-    repaid_usd, seized_usd = seize(np.minimum(wanted, debt_value), collateral_value, bonus)
+    )
+    repaid_usd, seized_usd, kept = _apply_rules(book, book.account_venue[account], columns)
     # What is closed whole must leave exactly nothing behind, not a rounding residue.
     repaid, seized = amount[debt_leg], amount[collateral_leg]
     np.divide(repaid_usd, debt_price, out=repaid, where=repaid_usd < debt_value)
@@ -140,6 +138,19 @@ def _pairs(book: Book, amount: Floats, feed_price: Floats, factors: Floats, belo
         moved=none,
         credit_usd=none,
     )
+
+
+def _apply_rules(book: Book, venue: Int32s, columns: Floats) -> Floats:
+    """USD repaid, USD seized and the share of it that the protocol keeps, 3 x accounts, from a rule's arguments."""
+    if len(venue) >= _MANY:
+        from defi_leverage.contagion.pair_kernels import apply_rules  # noqa: PLC0415 (a small run needs no compiler)
+
+        return apply_rules(book.rules, venue, columns)
+    out = np.empty((3, len(venue)))
+    for row, (at, arguments) in enumerate(zip(venue.tolist(), columns.T.tolist(), strict=True)):
+        repaid, bonus, kept = book.rules[at](*arguments)
+        out[:, row] = *seize(repaid, arguments[2], arguments[3], bonus), kept
+    return out
 
 
 def _largest_leg(book: Book, legs: Ints, value: Floats, eligible: Bools) -> Ints:

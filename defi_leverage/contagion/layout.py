@@ -77,7 +77,7 @@ def lay_out(book: Book) -> CompactBook:
         venue=book.account_venue.astype(np.int32),
         order=np.lexsort((number, held, debts, number // BLOCK)).astype(np.int32),
         leg_class=code.astype(np.int32),
-        amount=np.ascontiguousarray(book.amount),
+        amount=book.amount.copy(),
         class_asset=book.leg_asset[example].astype(np.int32),
         class_feed=book.leg_feed[example].astype(np.int32),
         class_is_debt=book.is_debt[example],

@@ -1,17 +1,20 @@
 """Liquidation rules of lending markets, where one debt is repaid out of one collateral; and all rules by name.
 
-Such a rule sees, for each account that is below 1, the debt leg and the collateral leg that the round picked (the
-largest by value) and answers the terms: the USD of debt to repay, the bonus, and the share of what is seized that the
-protocol keeps. What is seized follows for all of them from `seize`. Rules that close whole accounts are in
+Such a rule is a plain function of numbers, for one account that is below 1 and the debt leg and collateral leg that the
+round picked (the largest by value), all in USD at the feed prices of the round:
+
+    rule(health_factor, total_debt, debt, collateral, bonus, weight, fee, *venue parameters) -> Terms
+
+`total_debt` is that of the account, `debt` and `collateral` that of the legs, `bonus`, `weight` and `fee` the fractions
+of the collateral leg. The leg caps what is repaid; what is seized follows for all of them from `seize`. Both engines
+apply these functions: `execution` account by account, `pair_kernels` compiled. Rules that close whole accounts are in
 `absorb_rules` and `perp_rules`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from inspect import Parameter, signature
+from math import inf
 from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
 
 from defi_leverage.contagion.absorb_rules import comet, crvusd, liquity_v1, liquity_v2, maker
 from defi_leverage.contagion.perp_rules import perp_full, perp_partial
@@ -20,7 +23,6 @@ __all__ = [
     "ABSORB_RULES",
     "LIQUIDATION_RULES",
     "PAIR_RULES",
-    "Liquidatable",
     "LiquidationRule",
     "Terms",
     "aave_v2",
@@ -31,67 +33,78 @@ __all__ = [
     "full",
     "morpho_blue",
     "seize",
+    "venue_parameters",
 ]
 
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Liquidatable:
-    """Accounts below 1, one element each. Values are USD at the feed prices of the round.
-
-    `debt`, `collateral`: the legs that were picked; `bonus`, `weight`, `fee` of that collateral leg: fractions.
-    """
-
-    health_factor: Array
-    total_debt: Array
-    debt: Array
-    collateral: Array
-    bonus: Array
-    weight: Array
-    fee: Array
+# ruff: noqa: ARG001 (all rules take the same arguments)
 
 
 class Terms(NamedTuple):
-    """On what terms accounts are liquidated, one element each: USD of debt to repay, bonus, and the share of what is
-    seized that the protocol keeps.
+    """On what terms an account is liquidated: USD of debt to repay, bonus, and the share of what is seized that the
+    protocol keeps.
     """
 
-    repaid: Array
-    bonus: Array
-    kept: Array
+    repaid: float
+    bonus: float
+    kept: float
 
 
-def _fee_on_bonus(accounts: Liquidatable, repaid: Array) -> Terms:
-    """The leg's bonus, of which the protocol keeps the leg's fee (Aave v3 liquidationProtocolFee)."""
-    return Terms(repaid, accounts.bonus, accounts.fee * (accounts.bonus / (1 + accounts.bonus)))
+LiquidationRule = Callable[..., Any]
 
 
-def full(accounts: Liquidatable) -> Terms:
+def full(
+    health_factor: float, total_debt: float, debt: float, collateral: float, bonus: float, weight: float, fee: float
+) -> Terms:
     """The whole debt leg at once."""
-    return _fee_on_bonus(accounts, accounts.debt)
+    return Terms(debt, bonus, fee * (bonus / (1 + bonus)))
 
 
-def aave_v2(accounts: Liquidatable, close_factor: float = 0.5) -> Terms:
+def aave_v2(
+    health_factor: float,
+    total_debt: float,
+    debt: float,
+    collateral: float,
+    bonus: float,
+    weight: float,
+    fee: float,
+    close_factor: float = 0.5,
+) -> Terms:
     """Half of the reserve's debt, however deep the account is.
 
     Source: Aave v2 LendingPoolCollateralManager, LIQUIDATION_CLOSE_FACTOR_PERCENT = 5000. There is no protocol fee in
     v2; a leg that names one is taken at its word.
     """
-    return _fee_on_bonus(accounts, accounts.debt * close_factor)
+    return Terms(debt * close_factor, bonus, fee * (bonus / (1 + bonus)))
 
 
-def aave_v3(accounts: Liquidatable, close_factor: float = 0.5, full_close_health_factor: float = 0.95) -> Terms:
-    """Half of the reserve's debt, all of it at HF <= 0.95.
+def aave_v3(
+    health_factor: float,
+    total_debt: float,
+    debt: float,
+    collateral: float,
+    bonus: float,
+    weight: float,
+    fee: float,
+    close_factor: float = 0.5,
+    full_close_health_factor: float = 0.95,
+) -> Terms:
+    """Half of the reserve's debt, all of it at HF <= 0.95; the protocol keeps the leg's fee, a share of the bonus.
 
-    Source: Aave v3.0-3.2 LiquidationLogic, DEFAULT_LIQUIDATION_CLOSE_FACTOR and CLOSE_FACTOR_HF_THRESHOLD.
+    Source: Aave v3.0-3.2 LiquidationLogic, DEFAULT_LIQUIDATION_CLOSE_FACTOR, CLOSE_FACTOR_HF_THRESHOLD and
+    liquidationProtocolFee.
     """
-    share = np.where(accounts.health_factor > full_close_health_factor, close_factor, 1.0)
-    return _fee_on_bonus(accounts, accounts.debt * share)
+    share = close_factor if health_factor > full_close_health_factor else 1.0
+    return Terms(debt * share, bonus, fee * (bonus / (1 + bonus)))
 
 
 def aave_v3_3(
-    accounts: Liquidatable,
+    health_factor: float,
+    total_debt: float,
+    debt: float,
+    collateral: float,
+    bonus: float,
+    weight: float,
+    fee: float,
     close_factor: float = 0.5,
     full_close_health_factor: float = 0.95,
     full_close_below_usd: float = 2000.0,
@@ -103,17 +116,25 @@ def aave_v3_3(
     or it reverts, so the repayment is lowered until it does. Source: Aave v3.3 LiquidationLogic,
     MIN_BASE_MAX_CLOSE_FACTOR_THRESHOLD and MIN_LEFTOVER_BASE.
     """
-    small = (accounts.debt < full_close_below_usd) | (accounts.collateral < full_close_below_usd)
-    whole = small | (accounts.health_factor <= full_close_health_factor)
-    repaid = np.where(whole, accounts.debt, np.minimum(accounts.debt, close_factor * accounts.total_debt))
-    affordable = accounts.collateral / (1 + accounts.bonus)
-    partial = (repaid < accounts.debt) & (repaid < affordable)
-    leaving = np.minimum(accounts.debt - minimum_leftover_usd, affordable - minimum_leftover_usd / (1 + accounts.bonus))
-    return _fee_on_bonus(accounts, np.where(partial, np.minimum(repaid, np.maximum(leaving, 0.0)), repaid))
+    kept = fee * (bonus / (1 + bonus))
+    small = debt < full_close_below_usd or collateral < full_close_below_usd
+    if small or health_factor <= full_close_health_factor:
+        return Terms(debt, bonus, kept)
+    repaid, affordable = min(debt, close_factor * total_debt), collateral / (1 + bonus)
+    if repaid < debt and repaid < affordable:
+        leaving = min(debt - minimum_leftover_usd, affordable - minimum_leftover_usd / (1 + bonus))
+        repaid = min(repaid, max(leaving, 0.0))
+    return Terms(repaid, bonus, kept)
 
 
 def compound_v2(
-    accounts: Liquidatable,
+    health_factor: float,
+    total_debt: float,
+    debt: float,
+    collateral: float,
+    bonus: float,
+    weight: float,
+    fee: float,
     close_factor: float = 0.5,
     liquidation_incentive: float = 0.08,
     protocol_share: float = 0.028,
@@ -124,36 +145,52 @@ def compound_v2(
     Comptroller.liquidateBorrowAllowed (closeFactorMantissa, 0.5e18 on mainnet), liquidateCalculateSeizeTokens
     (liquidationIncentiveMantissa, 1.08e18) and CToken.seizeInternal (protocolSeizeShareMantissa = 2.8e16).
     """
-    bonus = np.where(accounts.bonus > 0, accounts.bonus, liquidation_incentive)
-    return Terms(accounts.debt * close_factor, bonus, np.full_like(bonus, protocol_share))
+    return Terms(debt * close_factor, bonus if bonus > 0 else liquidation_incentive, protocol_share)
 
 
-def morpho_blue(accounts: Liquidatable, cursor: float = 0.3, maximum_incentive: float = 0.15) -> Terms:
+def morpho_blue(
+    health_factor: float,
+    total_debt: float,
+    debt: float,
+    collateral: float,
+    bonus: float,
+    weight: float,
+    fee: float,
+    cursor: float = 0.3,
+    maximum_incentive: float = 0.15,
+) -> Terms:
     """All of the debt; incentive factor min(1.15, 1 / (1 - 0.3 * (1 - LLTV))), LLTV being the leg's weight.
 
     A leg that gives a bonus keeps it. There is no protocol fee. A debt that is left without collateral is bad at once,
     as for every rule here. Source: Morpho Blue Morpho.liquidate and ConstantsLib (LIQUIDATION_CURSOR,
     MAX_LIQUIDATION_INCENTIVE_FACTOR).
     """
-    incentive = np.minimum(maximum_incentive, 1 / (1 - cursor * (1 - accounts.weight)) - 1)
-    bonus = np.where(accounts.bonus > 0, accounts.bonus, np.maximum(incentive, 0.0))
-    return Terms(accounts.debt, bonus, np.zeros_like(bonus))
+    if bonus > 0:
+        return Terms(debt, bonus, 0.0)
+    return Terms(debt, max(min(maximum_incentive, 1 / (1 - cursor * (1 - weight)) - 1), 0.0), 0.0)
 
 
-def euler_v2(accounts: Liquidatable, maximum_discount: float = 0.15) -> Terms:
+def euler_v2(
+    health_factor: float,
+    total_debt: float,
+    debt: float,
+    collateral: float,
+    bonus: float,
+    weight: float,
+    fee: float,
+    maximum_discount: float = 0.15,
+) -> Terms:
     """All of the debt, at a discount that grows with the violation: 1 - health factor, at most `maximum_discount`.
 
     Debt of d is worth d / (1 - discount) of collateral. On chain the liquidator takes the debt over, and is taken here
     to repay it out of the collateral at once. The leg's own bonus is not used. Source: Euler Vault Kit Liquidation.sol,
     calculateMaxLiquidation; the maximum is set per vault (maxLiquidationDiscount, 0.15 in Euler's own clusters).
     """
-    kept_price = np.clip(accounts.health_factor, 1 - maximum_discount, 1.0)
-    return Terms(accounts.debt, 1 / kept_price - 1, np.zeros_like(kept_price))
+    kept_price = min(max(health_factor, 1 - maximum_discount), 1.0)
+    return Terms(debt, 1 / kept_price - 1 if kept_price > 0 else inf, 0.0)
 
 
-LiquidationRule = Callable[..., Any]
-
-PAIR_RULES: Mapping[str, LiquidationRule] = {
+PAIR_RULES: Mapping[str, Callable[..., Terms]] = {
     "aave_v3": aave_v3,
     "aave_v3_3": aave_v3_3,
     "aave_v2": aave_v2,
@@ -174,12 +211,20 @@ ABSORB_RULES: Mapping[str, LiquidationRule] = {
 LIQUIDATION_RULES: Mapping[str, LiquidationRule] = {**PAIR_RULES, **ABSORB_RULES}
 
 
-def seize(repaid: Array, collateral: Array, bonus: Array) -> tuple[Array, Array]:
-    """USD repaid and seized once the collateral caps them: seized = min(repaid * (1 + bonus), collateral).
+def venue_parameters(rule: LiquidationRule) -> dict[str, float]:
+    """The parameters of a rule that a venue may set, with their defaults, in the order of its arguments."""
+    taken = signature(rule).parameters.items()
+    return {name: parameter.default for name, parameter in taken if parameter.default is not Parameter.empty}
 
-    Where the collateral runs out, the repayment is scaled down to match. Source: Aave v3 LiquidationLogic,
-    _calculateAvailableCollateralToLiquidate.
+
+def seize(repaid: float, debt: float, collateral: float, bonus: float) -> tuple[float, float]:
+    """USD repaid and seized: seized = repaid * (1 + bonus), capped by what there is of the collateral.
+
+    The repayment is at most the debt; where the collateral runs out, it is scaled down to match. Source: Aave v3
+    LiquidationLogic, _calculateAvailableCollateralToLiquidate.
     """
+    repaid = min(repaid, debt)
     wanted = repaid * (1 + bonus)
-    capped = wanted >= collateral
-    return np.where(capped, collateral / (1 + bonus), repaid), np.where(capped, collateral, wanted)
+    if wanted >= collateral:
+        return collateral / (1 + bonus), collateral
+    return repaid, wanted

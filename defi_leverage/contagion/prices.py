@@ -38,9 +38,10 @@ def _kept(base: int, venue: int, haircut: Floats | None) -> "Floats | float":
 
 def _backing_value(claim: Claim, price: Floats, haircut: Floats | None, besides: "tuple[int, ...]" = ()) -> Floats:
     value = np.zeros(price.shape[:-1])
-    for base, units, venue in claim.backing:
-        if base not in besides:
-            value = value + units * price[..., base] * _kept(base, venue, haircut)
+    with np.errstate(invalid="ignore"):  # a claim of which nothing is left, on what can no longer be bought: no number
+        for base, units, venue in claim.backing:
+            if base not in besides:
+                value = value + units * price[..., base] * _kept(base, venue, haircut)
     return value
 
 

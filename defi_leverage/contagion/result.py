@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from defi_leverage.contagion.records import Liquidations, VenueState
 
-__all__ = ["ContagionResult"]
+__all__ = ["ContagionResult", "count_toxic"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,12 +178,7 @@ class ContagionResult:
 
         The dynamic side of `Book.toxic_terms`, which has the source: every account far enough under water has them.
         """
-        book, count = self.book, 0
-        for done, _, _ in self.rounds_recorded:
-            weight, of_debt = book.weight[done.collateral_leg], book.weight[done.debt_leg]
-            lowers = weight * done.seized_usd > done.health_factor * of_debt * done.repaid_usd * (1 + 1e-12)
-            count += int(np.unique(done.account[lowers & (done.repaid_usd > 0)]).size)
-        return count
+        return sum(count_toxic(self.book, done) for done, _, _ in self.rounds_recorded)
 
     @property
     def beyond_range(self) -> list[str]:
@@ -275,6 +270,13 @@ class ContagionResult:
             "toxic": [f"{symbol[asset]} at {venue}" for asset, venue in book.toxic_terms],
             "toxic_liquidations": self.toxic_liquidations,
         }
+
+
+def count_toxic(book: Book, done: "Liquidations") -> int:
+    """Accounts of one round whose liquidation lowered their health (`ContagionResult.toxic_liquidations`)."""
+    weight, of_debt = book.weight[done.collateral_leg], book.weight[done.debt_leg]
+    lowers = weight * done.seized_usd > done.health_factor * of_debt * done.repaid_usd * (1 + 1e-12)
+    return int(np.unique(done.account[lowers & (done.repaid_usd > 0)]).size)
 
 
 def _ratio_of_falls(base: float, shocked: float, final: float) -> float:

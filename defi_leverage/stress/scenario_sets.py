@@ -52,18 +52,26 @@ def ladder(assets: "str | Sequence[str]", changes: Iterable[float], base: Scenar
 
 
 def grid(
-    first: str,
+    first: "str | Sequence[str]",
     first_changes: Iterable[float],
-    second: str,
+    second: "str | Sequence[str]",
     second_changes: Iterable[float],
     base: Scenario | None = None,
 ) -> list[Scenario]:
-    """Every pair of changes of two assets; the second varies fastest. Raises ScenarioError for one asset twice."""
-    if first == second:
-        raise ScenarioError(f"{first} is shocked twice by each pair of the grid; name two assets")
-    start, inner = base or Scenario(), list(second_changes)
+    """Every pair of changes of two assets, or groups of assets that change together; the second varies fastest.
+
+    Raises ScenarioError for one asset on both sides.
+    """
+    ones, others = ([side] if isinstance(side, str) else list(side) for side in (first, second))
+    if both := sorted(set(ones) & set(others)):
+        raise ScenarioError(f"{', '.join(both)} is shocked twice by each pair of the grid; name two assets")
+    start, inner, (one_label, other_label) = base or Scenario(), list(second_changes), map(" + ".join, (ones, others))
     return [
-        combine_changes(start, {first: one, second: other}, f"{first} {_percent(one)}, {second} {_percent(other)}")
+        combine_changes(
+            start,
+            dict.fromkeys(ones, one) | dict.fromkeys(others, other),
+            f"{one_label} {_percent(one)}, {other_label} {_percent(other)}",
+        )
         for one in first_changes
         for other in inner
     ]

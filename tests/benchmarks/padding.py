@@ -29,17 +29,17 @@ def pad_book(book: Book, assets: int) -> Book:
         asset_ids=np.append(book.asset_ids, [f"w{name}" for name in book.asset_ids[wrapped]]),
         symbols=np.append(book.symbols, [f"w-{name}" for name in book.symbols[wrapped]]),
         feed_ids=np.append(book.feed_ids, [f"w-{name}" for name in book.feed_ids[feeds]]),
-        leg_asset=np.where(moved, book.leg_asset + there, book.leg_asset),
-        leg_feed=np.where(moved, feed_of[book.leg_feed], book.leg_feed),
+        leg_asset=np.where(moved, book.leg_asset + there, book.leg_asset).astype(np.int32),
+        leg_feed=np.where(moved, feed_of[book.leg_feed], book.leg_feed).astype(np.int32),
         feed_price=np.append(book.feed_price, book.feed_price[feeds]),
         feed_asset=np.append(book.feed_asset, there + wrapped),
         feed_base=np.append(book.feed_base, feeds),
         follows_market=np.append(book.follows_market, np.zeros(count, bool)),
         ratio_feeds=(*book.ratio_feeds, *range(there, assets)),
         price=np.append(book.price, book.price[wrapped]),
-        claims=(
-            *book.claims,
-            *(Claim(there + asset, ((asset, 1.0, -1),), float(book.price[asset])) for asset in range(count)),
+        claim_groups=(
+            *book.claim_groups,
+            *((Claim(there + asset, ((asset, 1.0, -1),), float(book.price[asset])),) for asset in range(count)),
         ),
         routes=(*((there + asset, asset, 1.0) for asset in range(count)), *book.routes),
     )

@@ -6,17 +6,15 @@ from random import Random
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import Phase, assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from defi_leverage.contagion.book import compile_book
 from defi_leverage.contagion.engine import run_contagion
-from defi_leverage.contagion.result import ContagionResult
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import ScenarioError, SnapshotError
 from defi_leverage.snapshot import Snapshot
-from tests.books import make_snapshot, random_books, wide_book
-from tests.contagion.reference import Outcome, run_reference
+from tests.books import make_snapshot, random_books
 
 ETH_POSITIONS = [
     ({"ETH": 100.0}, {"USD": 150e3}),
@@ -329,53 +327,6 @@ def test_average_threshold_in_whole_basis_points() -> None:
     tables["venues"] = tables["venues"].assign(health_rule="average_threshold_bps")
     result = run_contagion(Snapshot.from_tables(tables), Scenario())
     assert result.health_before[0] == pytest.approx(300 * 0.7833 / 100, rel=1e-14)
-
-
-@given(random_books(), SHOCKS, st.sampled_from([0.5, 1.0]), st.booleans(), st.booleans())
-@settings(max_examples=300, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
-def test_equals_the_slow_reference(
-    snapshot: Snapshot, shocks: dict[str, float], depth: float, sell: bool, buy: bool
-) -> None:
-    assert_equals_the_reference(
-        snapshot,
-        Scenario("x", shocks, {}, depth_multiplier=depth, sell_collateral=sell, buy_debt=buy, max_rounds=20),
-    )
-
-
-@given(st.integers(0, 2**32), st.sampled_from([0.5, 1.0]), st.booleans(), st.booleans(), st.sampled_from([1, 3, 60]))
-@settings(max_examples=100, deadline=None, phases=[Phase.explicit, Phase.reuse, Phase.generate])
-def test_equals_the_slow_reference_on_wide_books(seed: int, depth: float, sell: bool, buy: bool, rounds: int) -> None:
-    """Several feeds an asset, derived assets of several backings and issuers, shorts, debt weights, oracle faults."""
-    random = Random(seed)
-    snapshot = wide_book(random)
-    shocks = {asset: random.uniform(-0.6, 0.4) for asset in snapshot.assets["asset_id"] if random.random() < 0.3}
-    faults = {feed: random.uniform(-0.2, 0.2) for feed in snapshot.feeds["feed_id"] if random.random() < 0.1}
-    assert_equals_the_reference(
-        snapshot,
-        Scenario("x", shocks, faults, depth_multiplier=depth, sell_collateral=sell, buy_debt=buy, max_rounds=rounds),
-    )
-
-
-def assert_equals_the_reference(snapshot: Snapshot, scenario: Scenario) -> None:
-    run_both(snapshot, scenario, tokens=1e-9)
-
-
-def run_both(snapshot: Snapshot, scenario: Scenario, tokens: float) -> tuple[ContagionResult, Outcome]:
-    """Run the engine and the reference, which must agree to 1e-9, amounts alternatively to so many `tokens`."""
-    result, expected = run_contagion(snapshot, scenario), run_reference(snapshot, scenario)
-    # An account within rounding of 1 may fall either way; such books judge nothing.
-    assume(not np.any(np.abs(result.health_after - 1) < 1e-9))
-    assert (result.converged, bool(result.exhausted)) == (expected.converged, expected.exhausted)
-    assert len(result.rounds) == expected.rounds
-    assert result.prices.iloc[-1].to_dict() == pytest.approx(expected.prices, rel=1e-9)
-    columns = ["account_id", "side", "asset_id", "feed_id", "amount_after"]
-    amounts = {tuple(key): amount for *key, amount in result.legs[columns].to_numpy()}
-    assert amounts == pytest.approx(expected.amounts, rel=1e-9, abs=tokens)
-    totals = result.rounds[["repaid_usd", "seized_usd", "bad_debt_usd"]].sum()
-    assert totals.tolist() == pytest.approx(
-        [expected.repaid_usd, expected.seized_usd, expected.bad_debt_usd], rel=1e-9, abs=1e-6
-    )
-    return result, expected
 
 
 @given(random_books(healthy=True))

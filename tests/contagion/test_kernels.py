@@ -6,7 +6,8 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
+from pathlib import Path
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
+from defi_leverage.contagion import apart
+from defi_leverage.contagion import compiled as compiled_module
+from defi_leverage.contagion.batches import run_batch
 from defi_leverage.contagion.book import Book, Floats, compile_book
 from defi_leverage.contagion.cascades import Cascades, run_cascades
 from defi_leverage.contagion.compiled import compiled
@@ -29,10 +33,12 @@ from defi_leverage.contagion.lanes import LANES
 from defi_leverage.contagion.layout import lay_out
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.contagion.trigger_curve import feed_lines, tally_along_price
-from defi_leverage.errors import ScenarioError
+from defi_leverage.errors import SnapshotError
 from defi_leverage.snapshot import Snapshot
+from defi_leverage.stress.sweep import scenario_outcome
 from defi_leverage.synthetic import synthetic_book
 from tests.books import make_snapshot, random_books
+from tests.contagion.any_books import any_book, any_scenario
 
 FEW = settings(max_examples=60, deadline=None, phases=[Phase.explicit, Phase.generate])
 
@@ -198,67 +204,80 @@ def test_multiples_must_ascend(synthetic: tuple[Snapshot, Book]) -> None:
 
 
 def check_cascade(snapshot: Snapshot, book: Book, scenario: Scenario, cascades: Cascades, number: int) -> None:
-    """One scenario of a batch against the plain engine: rounds, prices, totals and every leg."""
+    """One scenario of a batch against the plain engine: every figure of its summary, prices, and every leg."""
     result = run_contagion(snapshot, scenario, book)
-    summary = result.summary()
-    assert cascades.rounds[number] == summary["rounds"]
-    assert cascades.converged[number] == result.converged
-    assert cascades.exhausted[number] == bool(result.exhausted)
-    assert cascades.accounts[number] == summary["accounts_liquidated"]
-    scale = max(summary["seized_usd"], 1e-300)
-    for name in ("repaid_usd", "seized_usd", "protocol_fee_usd", "bad_debt_usd"):
-        assert getattr(cascades, name)[number] == pytest.approx(summary[name], rel=1e-9, abs=1e-9 * scale)
+    expected = result.summary() | scenario_outcome(result)
+    usd = max(expected["seized_usd"], expected["repaid_usd"])
+    for name in ("rounds", "converged", "accounts_liquidated", "toxic_liquidations"):
+        assert getattr(cascades, name)[number] == expected[name], name
+    for name in ("exhausted", "missing_depth", "beyond_range"):
+        assert ", ".join(sorted(set(book.symbols[getattr(cascades, name)[number]]))) == expected[name], name
+    scales = dict.fromkeys(("repaid_usd", "seized_usd", "protocol_fee_usd", "bad_debt_usd", "insolvency_usd"), usd)
+    for name, scale in (scales | {"bad_debt_share": 0.0, "residual": 1.0, "amplification": 1.0}).items():
+        close = pytest.approx(expected[name], rel=1e-9, abs=1e-9 * scale + 1e-12, nan_ok=True)
+        assert getattr(cascades, name)[number] == close, name
+    for name in ("buffer_drawn_usd", "deleveraged_usd"):
+        np.testing.assert_allclose(getattr(cascades, name)[number], result.venues[name], 1e-9, 1e-9 * usd + 1e-12)
     np.testing.assert_allclose(cascades.price[number], result.price_path[-1], 1e-9)
     traded = np.abs(result.net_sales).max(initial=0)
     np.testing.assert_allclose(cascades.net_sales[number], result.net_sales, 1e-9, 1e-9 * traded)
-    amount = book.amount.copy()
+    amount = result.book.amount.copy()
     legs, left = cascades.legs[number]
     amount[legs] = left
-    bare = result.bad_before["leg"].to_numpy(np.int64)
-    amount[bare] = 0.0
+    amount[result.bad_before["leg"].to_numpy(np.int64)] = 0.0
     np.testing.assert_allclose(amount, result.amount, 1e-9, 1e-9 * np.abs(book.amount).max(initial=0))
+
+
+@given(st.integers(0, 2**32))
+@settings(max_examples=300, deadline=None, phases=[Phase.explicit, Phase.generate])
+def test_any_scenarios_of_any_book(seed: int) -> None:
+    """Every rule, impact model, kind of account and switch; scenarios that share a batch, and others among them."""
+    random = Random(seed)
+    snapshot = any_book(random)
+    book = compile_book(snapshot)
+    first, other = any_scenario(random, snapshot), any_scenario(random, snapshot)
+    more = [
+        replace(first, shocks={"ETH": random.uniform(-0.5, 0.2)}, depth_multiplier=random.choice([0.5, 2.0]))
+        for _ in range(3)
+    ]
+    scenarios = [more[0], other, *more[1:], first]
+    cascades = run_batch(snapshot, scenarios, book, keep_legs=True)
+    for number, scenario in enumerate(scenarios):
+        check_cascade(snapshot, book, scenario, cascades, number)
 
 
 SHOCK = st.floats(-0.6, 0.3)
 
 
 @FEW
-@given(
-    random_books(), st.booleans(), st.lists(st.tuples(SHOCK, SHOCK, SHOCK, SHOCK), min_size=1, max_size=4),
-    st.sampled_from([0.3, 1.0]), st.booleans(), st.booleans(), st.sampled_from([1, 2, 200]),
-)  # fmt: skip
-def test_cascades_of_any_book(
-    snapshot: Snapshot, averages: bool, shocks: list[tuple[float, ...]], depth: float, sell: bool, buy: bool, limit: int
-) -> None:
+@given(random_books(), st.booleans(), st.lists(st.tuples(SHOCK, SHOCK, SHOCK, SHOCK), min_size=1, max_size=4))
+def test_cascades_of_pairs_alone(snapshot: Snapshot, averages: bool, shocks: list[tuple[float, ...]]) -> None:
     snapshot = averaging(snapshot) if averages else snapshot
     book = compile_book(snapshot)
-    cascades = run_cascades(
-        book, lay_out(book), np.array(shocks), depth_multiplier=depth, sell_collateral=sell, buy_debt=buy,
-        max_rounds=limit, keep_legs=True,
-    )  # fmt: skip
+    cascades = run_cascades(book, lay_out(book), np.array(shocks), keep_legs=True)
     for number, row in enumerate(shocks):
-        named = dict(zip(book.asset_ids, row, strict=True))
-        scenario = Scenario("", named, {}, depth, sell, buy, limit)
+        scenario = Scenario(shocks=dict(zip(book.asset_ids, row, strict=True)))
         check_cascade(snapshot, book, scenario, cascades, number)
 
 
 @pytest.mark.parametrize("averages", [False, True])
 def test_cascades_of_a_synthetic_book(averages: bool) -> None:
+    """More than a tile of scenarios, mild and hard, over several venues."""
     snapshot = synthetic_book(1500, 5)
     snapshot = averaging(snapshot) if averages else snapshot
-    book = compile_book(snapshot)
-    symbols, random = list(book.symbols), np.random.default_rng(0)
-    shocks, faults = np.zeros((LANES + 6, len(symbols))), np.zeros((LANES + 6, len(book.feed_ids)))
-    columns = [symbols.index(symbol) for symbol in ("ETH", "BTC", "USDe", "wstETH")]
-    shocks[:, columns] = random.uniform(-0.5, 0.1, (LANES + 6, 4))
-    faults[::2, 0] = -0.1
-    cascades = run_cascades(book, lay_out(book), shocks, faults, keep_legs=True)
+    book, random = compile_book(snapshot), np.random.default_rng(0)
+    scenarios = [
+        Scenario(
+            shocks={symbol: float(random.uniform(-0.5, 0.1)) for symbol in ("ETH", "BTC", "USDe", "wstETH")},
+            feed_shocks={str(book.feed_ids[0]): -0.1} if number % 2 else {},
+        )
+        for number in range(LANES + 6)
+    ]
+    cascades = run_batch(snapshot, scenarios, book, keep_legs=True)
     assert cascades.rounds.mean() > 3
     assert cascades.bad_debt.sum() > 0
     for number in range(0, LANES + 6, 9):
-        named = {book.asset_ids[column]: float(shocks[number, column]) for column in columns}
-        fault = {str(book.feed_ids[0]): float(faults[number, 0])} if faults[number, 0] else {}
-        check_cascade(snapshot, book, Scenario(shocks=named, feed_shocks=fault), cascades, number)
+        check_cascade(snapshot, book, scenarios[number], cascades, number)
 
 
 def test_cascades_of_odd_accounts() -> None:
@@ -267,12 +286,32 @@ def test_cascades_of_odd_accounts() -> None:
     shocks = np.zeros((3, len(book.price)))
     shocks[1, 3], shocks[2, :12] = -0.01, -0.9
     cascades = run_cascades(book, lay_out(book), shocks, keep_legs=True)
-    assert cascades.accounts[1] >= 1
+    assert cascades.accounts_liquidated[1] >= 1
     assert cascades.bad_debt_usd[2] > 0
     for number, row in enumerate(shocks):
         check_cascade(
             snapshot, book, Scenario(shocks=dict(zip(book.asset_ids, row.tolist(), strict=True))), cascades, number
         )
+
+
+def test_batches_are_narrowed_where_accounts_apart_take_much_memory(
+    synthetic: tuple[Snapshot, Book], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot, book = synthetic
+    scenarios = [Scenario(shocks={"ETH": -0.01 * fall}, liquidators="rational") for fall in range(1, 6)]
+    whole = run_batch(snapshot, scenarios, book)
+    monkeypatch.setattr(apart, "_MEMORY", 2 * 8 * len(book.amount))
+    assert apart.scenarios_at_once(len(book.amount), 5) == 2
+    narrow = run_batch(snapshot, scenarios, book)
+    assert np.array_equal(narrow.price, whole.price)
+    assert np.array_equal(narrow.repaid_usd, whole.repaid_usd)
+    assert whole.accounts_liquidated.all()
+
+
+def test_no_scenarios_and_unknown_names(synthetic: tuple[Snapshot, Book]) -> None:
+    assert run_batch(synthetic[0], [], synthetic[1]).price.shape == (0, len(synthetic[1].price))
+    with pytest.raises(SnapshotError, match="no asset 'XYZ'"):
+        run_batch(synthetic[0], [Scenario(shocks={"XYZ": -0.1})], synthetic[1])
 
 
 def test_a_scenario_alone_is_the_same_as_among_others(synthetic: tuple[Snapshot, Book]) -> None:
@@ -285,15 +324,6 @@ def test_a_scenario_alone_is_the_same_as_among_others(synthetic: tuple[Snapshot,
         assert alone.rounds[0] == together.rounds[number]
         assert np.array_equal(alone.price[0], together.price[number])
         assert alone.repaid_usd[0] == together.repaid_usd[number]
-
-
-def test_a_rule_without_a_kernel_is_refused(synthetic: tuple[Snapshot, Book]) -> None:
-    def auction(_accounts: object) -> Floats:
-        return np.zeros(0)
-
-    book = replace(synthetic[1], rules=(partial(auction),) * 4)
-    with pytest.raises(ScenarioError, match="auction has no kernel"):
-        run_cascades(book, lay_out(book), np.zeros((1, len(book.price))))
 
 
 _DIGEST = """
@@ -336,6 +366,14 @@ def test_without_a_writable_cache_functions_are_compiled_in_memory(caplog: pytes
         add = compiled(names["add"])
     assert add(2.0, 3.0) == 5.0
     assert "compiled in memory" in caplog.text
+
+
+def test_a_change_in_any_compiled_module_compiles_all_anew() -> None:
+    """The compiler's cache looks at one file alone; every file that compiles must be named."""
+    folder = Path(compiled_module.__file__).parent
+    compiling = {path.stem for path in folder.glob("*.py") if "contagion.compiled import" in path.read_text()}
+    assert compiling <= set(compiled_module.SOURCES)
+    assert all((folder / f"{name}.py").exists() for name in compiled_module.SOURCES)
 
 
 def test_importing_the_package_does_not_import_the_compiler() -> None:

@@ -1,11 +1,13 @@
 """Liquidation rules, each by an example solved by hand."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.liquidation import (
-    Liquidatable,
+    PAIR_RULES,
     aave_v2,
     aave_v3,
     aave_v3_3,
@@ -14,12 +16,13 @@ from defi_leverage.contagion.liquidation import (
     morpho_blue,
     seize,
 )
+from defi_leverage.contagion.pair_kernels import apply_rules
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.health import health_factor
 from tests.books import make_snapshot
 
 
-def accounts(
+def account(
     *,
     factor: float,
     debt: float,
@@ -28,14 +31,14 @@ def accounts(
     bonus: float = 0.05,
     weight: float = 0.8,
     fee: float = 0.0,
-) -> Liquidatable:
-    columns = (factor, total or debt, debt, collateral, bonus, weight, fee)
-    return Liquidatable(*(np.array([value]) for value in columns))
+) -> tuple[float, ...]:
+    """What a rule is told of one account below 1."""
+    return factor, total or debt, debt, collateral, bonus, weight, fee
 
 
 @pytest.mark.parametrize(("factor", "share"), [(0.99, 0.5), (0.9500001, 0.5), (0.95, 1.0), (0.2, 1.0)])
 def test_aave_v3_close_factor(factor: float, share: float) -> None:
-    assert aave_v3(accounts(factor=factor, debt=1000.0, collateral=1200.0)).repaid == pytest.approx(1000 * share)
+    assert aave_v3(*account(factor=factor, debt=1000.0, collateral=1200.0)).repaid == pytest.approx(1000 * share)
 
 
 @pytest.mark.parametrize(
@@ -51,34 +54,34 @@ def test_aave_v3_close_factor(factor: float, share: float) -> None:
     ],
 )
 def test_aave_v3_3_close_factor(debt: float, total: float, collateral: float, factor: float, repaid: float) -> None:
-    assert aave_v3_3(accounts(factor=factor, debt=debt, total=total, collateral=collateral)).repaid == pytest.approx(
+    assert aave_v3_3(*account(factor=factor, debt=debt, total=total, collateral=collateral)).repaid == pytest.approx(
         repaid
     )
 
 
 def test_seizure_is_capped_and_the_repayment_scaled_down() -> None:
-    repaid, seized = seize(np.array([100.0, 100.0]), np.array([500.0, 84.0]), np.array([0.05, 0.05]))
-    assert repaid.tolist() == pytest.approx([100.0, 80.0])
-    assert seized.tolist() == pytest.approx([105.0, 84.0])
+    assert seize(100.0, 100.0, 500.0, 0.05) == pytest.approx((100.0, 105.0))
+    assert seize(100.0, 100.0, 84.0, 0.05) == pytest.approx((80.0, 84.0))
+    assert seize(100.0, 60.0, 500.0, 0.05) == pytest.approx((60.0, 63.0))  # never more than is owed
 
 
 @pytest.mark.parametrize(("ltv", "improves"), [(0.952, True), (0.953, False)])
 def test_a_liquidation_lowers_health_beyond_the_toxic_ltv(ltv: float, improves: bool) -> None:
     """With a 5 % incentive and no slippage a liquidation lowers health iff LTV > 1 / 1.05 (Warmuz et al.)."""
     collateral, debt = 100.0, 100.0 * ltv
-    repaid, seized = seize(np.array([1.0]), np.array([collateral]), np.array([0.05]))
+    repaid, seized = seize(1.0, debt, collateral, 0.05)
     before, after = health_factor(collateral, debt), health_factor(collateral - seized, debt - repaid)
     assert (after > before).item() is improves
 
 
 @pytest.mark.parametrize("factor", [0.99, 0.2])
 def test_aave_v2_repays_half_however_deep(factor: float) -> None:
-    assert aave_v2(accounts(factor=factor, debt=1000.0, collateral=1200.0)).repaid == pytest.approx(500)
+    assert aave_v2(*account(factor=factor, debt=1000.0, collateral=1200.0)).repaid == pytest.approx(500)
 
 
 def test_the_fee_of_aave_is_a_share_of_the_bonus() -> None:
     """Of 105 seized for 100, a fee of 10 % of the bonus keeps 0.5."""
-    terms = aave_v3(accounts(factor=0.99, debt=1000.0, collateral=1200.0, fee=0.1))
+    terms = aave_v3(*account(factor=0.99, debt=1000.0, collateral=1200.0, fee=0.1))
     assert terms.kept * 105 == pytest.approx(0.5)
 
 
@@ -92,7 +95,7 @@ def test_compound_v2_keeps_a_share_of_the_seizure() -> None:
     assert row["seized"] == pytest.approx(4.5)
     assert row["protocol_fee"] == pytest.approx(0.126)
     assert row["sold"] == pytest.approx(4.374)
-    assert compound_v2(accounts(factor=0.9, debt=1.0, collateral=2.0, bonus=0.1)).bonus == pytest.approx(0.1)
+    assert compound_v2(*account(factor=0.9, debt=1.0, collateral=2.0, bonus=0.1)).bonus == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -100,10 +103,10 @@ def test_compound_v2_keeps_a_share_of_the_seizure() -> None:
 )
 def test_morpho_blue_incentive_follows_from_the_lltv(lltv: float, factor: float) -> None:
     """min(1.15, 1 / (1 - 0.3 * (1 - LLTV))) at LLTVs that Morpho has enabled."""
-    terms = morpho_blue(accounts(factor=0.9, debt=100.0, collateral=200.0, bonus=0.0, weight=lltv))
+    terms = morpho_blue(*account(factor=0.9, debt=100.0, collateral=200.0, bonus=0.0, weight=lltv))
     assert 1 + terms.bonus == pytest.approx(factor, abs=1e-9)
     assert terms.repaid == 100
-    assert morpho_blue(accounts(factor=0.9, debt=1.0, collateral=2.0, weight=lltv)).bonus == 0.05
+    assert morpho_blue(*account(factor=0.9, debt=1.0, collateral=2.0, weight=lltv)).bonus == 0.05
 
 
 def test_morpho_blue_writes_bad_debt_off_at_once() -> None:
@@ -123,5 +126,30 @@ def test_morpho_blue_writes_bad_debt_off_at_once() -> None:
 
 @pytest.mark.parametrize(("factor", "seized"), [(0.99, 900 / 0.99), (0.9, 1000.0), (0.5, 900 / 0.85)])
 def test_euler_v2_discount_grows_with_the_violation(factor: float, seized: float) -> None:
-    terms = euler_v2(accounts(factor=factor, debt=900.0, collateral=2000.0))
+    terms = euler_v2(*account(factor=factor, debt=900.0, collateral=2000.0))
     assert terms.repaid * (1 + terms.bonus) == pytest.approx(seized)
+
+
+def test_the_compiled_rules_are_the_same_functions() -> None:
+    """All rules, with parameters of their venues and at their thresholds, to the last bit."""
+    random, rows = np.random.default_rng(0), 5000
+    columns = np.stack(
+        [
+            random.choice([0.0, 0.5, 0.95, 0.99], rows),
+            random.uniform(1e3, 1e4, rows),
+            random.choice([900.0, 2000.0, 2500.0, 9e3], rows),
+            random.choice([0.0, 900.0, 2000.0, 2500.0, 9e3], rows),
+            random.choice([0.0, 0.05, 0.1], rows),
+            random.uniform(0.1, 1, rows),
+            random.choice([0.0, 0.1], rows),
+        ]
+    )
+    rules = [partial(rule) for rule in PAIR_RULES.values()]
+    rules += [partial(aave_v3, full_close_health_factor=0.5), partial(compound_v2, close_factor=1, protocol_share=0.1)]
+    rules += [partial(euler_v2, maximum_discount=1.0)]
+    venue = random.integers(0, len(rules), rows).astype(np.int32)
+    expected = []
+    for at, (factor, total, debt, collateral, *rest) in zip(venue, columns.T.tolist(), strict=True):
+        terms = rules[at](factor, total, debt, collateral, *rest)
+        expected.append((*seize(terms.repaid, debt, collateral, terms.bonus), terms.kept))
+    assert np.array_equal(apply_rules(rules, venue, columns), np.array(expected).T)

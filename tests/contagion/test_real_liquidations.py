@@ -9,7 +9,7 @@ from defi_leverage.chain import open_chain
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.result import ContagionResult
 from defi_leverage.contagion.scenario import Scenario
-from defi_leverage.protocols import load_reader
+from defi_leverage.protocols import aave_v3
 from defi_leverage.reading import Deployment
 from defi_leverage.snapshot import Snapshot, from_readings
 from tests.devnet.build import OWNER
@@ -46,7 +46,7 @@ def read_snapshot(devnet: Devnet, key: str) -> Snapshot:
 
     async def scan() -> Snapshot:
         async with open_chain("devnet", devnet.chain_id, [devnet.url], "latest") as chain:
-            return from_readings([await load_reader("aave_v3")(chain, deployment)])
+            return from_readings([await aave_v3.read(chain, deployment)])
 
     return asyncio.run(scan())
 

@@ -62,3 +62,14 @@ def test_a_change_on_top_of_the_base_s_own_is_refused() -> None:
 def test_a_change_that_leaves_no_price_is_refused() -> None:
     with pytest.raises(ScenarioError, match="above -100 %"):
         ladder("WETH", [-0.5, -1.0])
+
+
+def test_groups_of_a_grid_change_together() -> None:
+    made = grid(["A", "B"], [-0.1], ["C"], [0.0, -0.2])
+    assert [dict(scenario.shocks) for scenario in made] == [
+        {"A": -0.1, "B": -0.1, "C": 0.0},
+        {"A": -0.1, "B": -0.1, "C": -0.2},
+    ]
+    assert made[1].name == "A + B -10 %, C -20 %"
+    with pytest.raises(ScenarioError, match="B is shocked twice"):
+        grid(["A", "B"], [-0.1], "B", [-0.2])

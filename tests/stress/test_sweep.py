@@ -130,3 +130,27 @@ def test_no_scenarios_are_a_complete_empty_table() -> None:
     result = run_scenarios(four_positions(), [])
     assert result.complete
     assert result.table.empty
+
+
+@pytest.mark.parametrize(
+    ("scenario", "message"),
+    [
+        (Scenario(rate_shocks={"USDT": 0.1}), "no asset 'USDT'"),
+        (Scenario(frozen_feeds=("ETH", "BTC")), "no asset 'BTC'"),
+    ],
+)
+def test_every_name_of_a_scenario_is_checked_before_any_runs(scenario: Scenario, message: str) -> None:
+    ran: list[int] = []
+    with pytest.raises(SnapshotError, match=message):
+        run_scenarios(four_positions(), [*ladder("ETH", [-0.1]), scenario], lambda done, _: ran.append(done))
+    assert not ran
+
+
+def test_a_row_says_how_far_a_run_was_from_its_end() -> None:
+    scenario = Scenario(shocks={"ETH": -0.07}, max_rounds=1)
+    row = run_scenarios(four_positions(), [scenario]).table.iloc[0]
+    summary = run_contagion(four_positions(), scenario).summary()
+    assert (row["converged"], row["residual"]) == (False, summary["residual"])
+    assert row["residual"] > 0
+    assert (row["beyond_range"], row["exhausted"]) == ("", "")
+    assert row["toxic_liquidations"] == summary["toxic_liquidations"]

@@ -1,0 +1,101 @@
+"""What the commands share: their arguments, what they load, and how they answer and end."""
+# ruff: noqa: PLC0415 - each command imports what it needs, so that --help answers at once.
+
+import json
+import logging
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from defi_leverage.errors import one_line
+
+if TYPE_CHECKING:
+    from defi_leverage.config import Config
+    from defi_leverage.snapshot import Snapshot
+
+__all__ = [
+    "BlockOption",
+    "ConfigOption",
+    "JsonOption",
+    "OutputOption",
+    "SnapshotArgument",
+    "encode",
+    "exit_incomplete",
+    "exit_interrupted",
+    "fail",
+    "load_settings",
+    "open_snapshot",
+    "print_json",
+]
+
+SnapshotArgument = Annotated[
+    str, typer.Argument(metavar="SNAPSHOT", help="Folder of a snapshot, or the word 'sample'.", show_default=False)
+]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Default: ./config.toml, else the packaged one.")
+]
+OutputOption = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="Default: the configured output.")]
+BlockOption = Annotated[
+    str | None, typer.Option("--block", metavar="N|latest|finalized", help="Default: the configured block.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="JSON on stdout; a number that is missing or unbounded is null.")
+]
+
+
+def load_settings(path: Path | None) -> "Config":
+    """The configuration that --config names, or the default one."""
+    from defi_leverage.config import load_config
+
+    return load_config(path)
+
+
+def open_snapshot(source: str) -> "Snapshot":
+    """A snapshot, with a warning in the log where it is not complete."""
+    from defi_leverage.store import load_snapshot
+
+    snapshot = load_snapshot(source)
+    if not snapshot.complete:
+        why = "; ".join(sorted(set(snapshot.coverage["why"]) - {""}))
+        logging.getLogger(__name__).warning("%s is incomplete: %s", source, why or "accounts were set aside")
+    return snapshot
+
+
+def encode(found: Any) -> str:
+    """Plain values as JSON text."""
+    from defi_leverage.summary import plain
+
+    return json.dumps(plain(found), indent=2, allow_nan=False) + "\n"
+
+
+def print_json(found: Any, as_json: bool) -> bool:
+    """Print `found` as JSON where that is wanted, and say whether it was."""
+    if as_json:
+        sys.stdout.write(encode(found))
+    return as_json
+
+
+def fail(message: str, code: int) -> int:
+    """Write the one line of an error, and return the exit code."""
+    sys.stderr.write(f"error: {one_line(message)}\n")
+    return code
+
+
+def exit_incomplete(found: dict[str, Any]) -> None:
+    """End with code 4 where a scan does not cover everything."""
+    if not found["complete"]:
+        missing = "; ".join(
+            f"{row['venue']}: {row['why'] or 'accounts were set aside'}"
+            for row in found["venues"]
+            if row["why"] or row["failed"]
+        )
+        raise typer.Exit(fail(f"incomplete: {missing}; the snapshot is at {found['snapshot']}", 4))
+
+
+def exit_interrupted(found: dict[str, Any], folder: Path) -> None:
+    """End with code 4 where the user stopped the work before its end."""
+    if found["interrupted"]:
+        done = f" after {found['finished']:,} of {found['requested']:,} scenarios" if "requested" in found else ""
+        raise typer.Exit(fail(f"interrupted during {found['interrupted']}{done}; what was finished is in {folder}", 4))
