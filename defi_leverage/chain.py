@@ -96,6 +96,11 @@ class Chain:
         """The contract's code at the pinned block, b"" where there is none."""
         return _bytes(await self._rpc.ask("eth_getCode", [address, PIN]), "eth_getCode")
 
+    async def timestamp(self, number: int) -> int:
+        """UTC seconds of an earlier block of this chain. Raises DecodeError where the endpoint does not know it."""
+        found = await self._rpc.ask("eth_getBlockByNumber", [hex(number), False])
+        return _read_block(self.name, found if isinstance(found, dict) else {}, number).timestamp
+
     async def confirm(self) -> None:
         """Raises ReorgError unless the chain still has the pinned block. For the end of a scan."""
         found = await self._rpc.ask("eth_getBlockByNumber", [hex(self.block.number), False])

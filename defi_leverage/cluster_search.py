@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from defi_leverage.contagion.book import Book, Floats
+from defi_leverage.contagion.layout import CompactBook
 from defi_leverage.gain import (
     DIRECTIONS,
     PriceState,
@@ -56,7 +57,7 @@ def search_sizes(band: float, largest: float, sign: int = -1) -> Floats:
 
 
 def find_components(
-    book: Book, band: float, largest: float, threshold: float, progress: Progress | None = None
+    book: Book, compact: CompactBook, band: float, largest: float, threshold: float, progress: Progress | None = None
 ) -> Iterator[list[Node]]:
     """Groups of nodes that hang together at some state which the move of one of them leads to.
 
@@ -68,13 +69,13 @@ def find_components(
     grids = {sign: search_sizes(band, largest, sign) for sign in DIRECTIONS.values()}
     steps, done = len(assets) * sum(len(grid) - 1 for grid in grids.values()), 0
     groups: nx.Graph = nx.Graph()
-    today = state_after(book, np.zeros(len(book.price)))
+    today = state_after(book, np.zeros(len(book.price)), compact)
     for node in ((asset, sign) for sign in grids for asset in assets):
         before = today
         for size in grids[node[1]][1:].tolist():
-            after = state_after(book, shock_of(book, dict([node]), size))
+            after = state_after(book, shock_of(book, dict([node]), size), compact)
             own = signed_gains(price_response(book, before, after, inherited=True), band)
-            reached = list(_follow(book, after, {node: own}, band, threshold, inherited=True).items())
+            reached = list(_follow(book, compact, after, {node: own}, band, threshold, inherited=True).items())
             tied = _columns(book, [row for _, row in reached], [to for to, _ in reached]) >= threshold
             label = connected_components(csr_array(tied), connection="strong")[1]
             group = np.flatnonzero(label == label[0])
@@ -93,24 +94,25 @@ def triggers_of(nodes: list[Node]) -> list[Trigger]:
     return [*alone, {asset: together[asset] for asset, _ in nodes}] if len(together) > 1 else alone
 
 
-def ratio_at(book: Book, nodes: list[Node], trigger: Trigger, size: float, band: float) -> float:
+def ratio_at(book: Book, compact: CompactBook, nodes: list[Node], trigger: Trigger, size: float, band: float) -> float:
     """Branching ratio among those of `nodes` that the trigger reaches, by gains above 0, where it has moved by `size`.
 
     A node of the trigger is measured over the last band of its move (for a size below the band: over all of it, still
     per band), every other node over the band that comes next. At 1, what the last band has liquidated moves prices by
     as much again. Nodes that are not reached could sustain a move of their own, but this one does not set it off.
     """
-    here, rows = state_after(book, shock_of(book, trigger, size)), {}
+    here, rows = state_after(book, shock_of(book, trigger, size), compact), {}
     for asset, sign in nodes:
         if trigger.get(asset) == sign:
-            earlier = state_after(book, step_back(here.shock, asset, sign * band))
+            earlier = state_after(book, step_back(here.shock, asset, sign * band), compact)
             rows[asset, sign] = signed_gains(price_response(book, earlier, here, inherited=False), band)
-    rows = _follow(book, here, rows, band, float(np.finfo(float).tiny), inherited=False, within=nodes)
+    rows = _follow(book, compact, here, rows, band, float(np.finfo(float).tiny), inherited=False, within=nodes)
     return branching_ratio(_columns(book, list(rows.values()), list(rows)))
 
 
 def _follow(
     book: Book,
+    compact: CompactBook,
     here: PriceState,
     rows: Mapping[Node, Floats],
     band: float,
@@ -125,7 +127,7 @@ def _follow(
         for place in np.flatnonzero(found[waiting.pop()] >= least).tolist():
             node = (place, -1) if place < count else (place - count, 1)
             if node not in found and (within is None or node in within):
-                further = state_after(book, step_on(here.shock, node[0], node[1] * band))
+                further = state_after(book, step_on(here.shock, node[0], node[1] * band), compact)
                 found[node] = signed_gains(price_response(book, here, further, inherited=inherited), band)
                 waiting.append(node)
     return found

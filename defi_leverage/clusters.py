@@ -37,7 +37,7 @@ from defi_leverage.cluster_search import (
 from defi_leverage.contagion.book import Book, Bools, Floats, compile_book
 from defi_leverage.contagion.cascades import run_cascades
 from defi_leverage.contagion.engine import run_contagion
-from defi_leverage.contagion.layout import lay_out
+from defi_leverage.contagion.layout import CompactBook, lay_out
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.critical_shock import find_critical_shock
 from defi_leverage.errors import ScenarioError
@@ -126,9 +126,12 @@ def find_clusters(
     if not tolerance >= 1e-9:
         raise ScenarioError(f"tolerance {tolerance} must be at least 1e-9")
     book, holdings = compile_book(snapshot), account_holdings(snapshot)
+    compact = lay_out(book)
     found = [
-        _describe(snapshot, book, holdings, nodes, band, largest_fall, reference_fall, bad_debt_share, tolerance)
-        for nodes in find_components(book, band, largest_fall, threshold, progress)
+        _describe(
+            snapshot, book, compact, holdings, nodes, band, largest_fall, reference_fall, bad_debt_share, tolerance
+        )
+        for nodes in find_components(book, compact, band, largest_fall, threshold, progress)
     ]
     rows = [row for row, _ in found]
     table = pd.DataFrame(rows, columns=[name for name in CLUSTER_COLUMNS if name != "rank"])
@@ -169,6 +172,7 @@ def _join(members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def _describe(
     snapshot: Snapshot,
     book: Book,
+    compact: CompactBook,
     holdings: pd.DataFrame,
     nodes: list[Node],
     band: float,
@@ -180,14 +184,22 @@ def _describe(
     supplied = _supplied_usd(book)
     nodes = sorted(nodes, key=lambda node: (-supplied[node[0]], node))
 
+    known: dict[tuple[tuple[Node, ...], float], float] = {}
+
+    def ratio(trigger: Trigger, size: float) -> float:
+        key = (tuple(trigger.items()), size)
+        if key not in known:
+            known[key] = ratio_at(book, compact, nodes, trigger, size, band)
+        return known[key]
+
     def too_bad(trigger: Trigger, sizes: Floats) -> Bools:
         shocks = np.array([shock_of(book, trigger, size) for size in sizes.tolist()])
         return run_cascades(book, compact, shocks).bad_debt_usd > bad_debt_share * all_debt
 
-    compact, all_debt = lay_out(book), float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
-    trigger, found = find_critical_shock(book, nodes, too_bad, band, largest, tolerance)
+    all_debt = float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
+    trigger, found = find_critical_shock(book, nodes, ratio, too_bad, band, largest, tolerance)
     sizes = search_sizes(band, largest, min(trigger.values()))
-    ratios = [ratio_at(book, nodes, trigger, size, band) for size in sizes[1:].tolist()]
+    ratios = [ratio(trigger, size) for size in sizes[1:].tolist()]
     peak = int(np.argmax(ratios))
     shocks = {str(book.asset_ids[asset]): sign * reference for asset, sign in trigger.items()}
     result = run_contagion(snapshot, Scenario("cluster", shocks), book)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from defi_leverage.cluster_search import Node, Trigger, name_nodes, ratio_at, search_sizes, triggers_of
+from defi_leverage.cluster_search import Node, Trigger, name_nodes, search_sizes, triggers_of
 from defi_leverage.contagion.book import Book, Bools, Floats
 
 __all__ = ["Threshold", "find_critical_shock", "search_threshold"]
@@ -27,6 +27,7 @@ class Threshold:
 def find_critical_shock(
     book: Book,
     nodes: list[Node],
+    ratio: Callable[[Trigger, float], float],
     too_bad: Callable[[Trigger, Floats], Bools],
     band: float,
     largest: float,
@@ -34,7 +35,7 @@ def find_critical_shock(
 ) -> tuple[Trigger, Threshold]:
     """The trigger with the smallest critical move, of all `triggers_of` the nodes (the last of them if none has any).
 
-    A move is critical where `ratio_at` is at least 1, or where `too_bad`, asked for many sizes at once, says that bad
+    A move is critical where `ratio` (`cluster_search.ratio_at`) is at least 1, or where `too_bad`, asked for many sizes at once, says that bad
     debt passes its bound. Triggers
     that are equal within `tolerance` go to the simpler one.
     """
@@ -48,7 +49,7 @@ def find_critical_shock(
         known = dict(zip(sizes.tolist(), too_bad(trigger, sizes).tolist(), strict=True))
 
         def cause(size: float, trigger: Trigger = trigger, known: dict[float, bool] = known) -> str:
-            if size > 0 and ratio_at(book, nodes, trigger, size, band) >= 1:
+            if size > 0 and ratio(trigger, size) >= 1:
                 return "branching ratio"
             bad = known[size] if size in known else bool(too_bad(trigger, np.array([size]))[0])
             return "bad debt" if bad else ""

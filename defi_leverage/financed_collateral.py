@@ -55,8 +55,8 @@ def trace_financed_collateral(snapshot: Snapshot, owners: "pd.Series[str] | None
 def financing_flows(snapshot: Snapshot, owners: "pd.Series[str] | None" = None) -> pd.DataFrame:
     """Where it was borrowed: source_venue_id, source_asset_id, venue_id, asset_id, usd, owners; the largest first.
 
-    The USD of all rows are those of `financed_collateral`; rows between two venues are debt of one that is collateral
-    of another.
+    The USD of all rows are those of `trace_financed_collateral`; rows between two venues are debt of one that is
+    collateral of another.
     """
     keys = ["source_venue_id", "source_asset_id", "venue_id", "asset_id"]
     grouped = _trace(snapshot, owners)[1].groupby(keys)

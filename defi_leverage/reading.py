@@ -5,6 +5,7 @@ integer is a pair: `price_raw / price_scale` is USD, `amount_raw / 10**decimals`
 times 1e18.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from typing import Any, Literal
 from defi_leverage.fixed_point import WAD
 
 Side = Literal["collateral", "debt"]
+NO_CAP = 2**256 - 1
+"""The cap of a market without one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,8 @@ class Deployment:
     name: str
     address: str
     first_block: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """What the protocol's reader asks for beyond these, see `protocols.reader_options`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,9 +72,10 @@ class BackingReading:
 
 @dataclass(frozen=True, slots=True)
 class MarketReading:
-    """Totals of one asset at the venue, in the asset's raw units, and its yearly rates times 1e27 where they are known.
+    """Totals and caps of one asset at the venue, in the asset's raw units, and its yearly rates times 1e27.
 
-    Rates as the protocol compounds them at every moment: an APR of Aave is one.
+    Rates as the protocol compounds them at every moment: an APR of Aave is one. A rate or cap of None is not known; the
+    cap of a market that has none is NO_CAP.
     """
 
     asset_id: str
@@ -79,6 +85,8 @@ class MarketReading:
     deficit_raw: int = 0
     supply_rate_ray: int | None = None
     borrow_rate_ray: int | None = None
+    supply_cap_raw: int | None = None
+    borrow_cap_raw: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

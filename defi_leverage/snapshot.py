@@ -17,6 +17,7 @@ import pandas as pd
 from defi_leverage.errors import SnapshotError
 from defi_leverage.fixed_point import RAY, WAD
 from defi_leverage.reading import (
+    NO_CAP,
     AccountReading,
     AssetReading,
     BackingReading,
@@ -144,7 +145,7 @@ def from_readings(
                 backing.setdefault((claim.asset_id, claim.underlying_id, row["venue_id"]), row)
         decimals = {asset.asset_id: asset.decimals for asset in reading.assets}
         venues.append(_venue_row(reading, prices, decimals))
-        rates.extend(_rate_rows(reading))
+        rates.extend(_rate_rows(reading, decimals))
         for account in reading.accounts:
             accounts.append(_account_row(reading, account))
             account_id = accounts[-1]["account_id"]
@@ -246,18 +247,27 @@ def _venue_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]) -
     }
 
 
-def _rate_rows(reading: Reading) -> list[dict[str, Any]]:
-    """Rates of the markets whose reader knows them."""
-    rates = [(market.asset_id, market.supply_rate_ray, market.borrow_rate_ray) for market in reading.markets]
+def _rate_rows(reading: Reading, decimals: Mapping[str, int]) -> list[dict[str, Any]]:
+    """Rates and caps of the markets whose reader knows any of them."""
+
+    def known(value: int | None, scale: int) -> float:
+        return float("nan") if value is None else float("inf") if value == NO_CAP else value / scale
+
     return [
         {
             "venue_id": reading.venue.venue_id,
-            "asset_id": asset_id,
-            "supply_rate": float("nan") if supply is None else supply / RAY,
-            "borrow_rate": float("nan") if borrow is None else borrow / RAY,
+            "asset_id": market.asset_id,
+            "supply_rate": known(market.supply_rate_ray, RAY),
+            "borrow_rate": known(market.borrow_rate_ray, RAY),
+            "supply_cap": known(market.supply_cap_raw, 10 ** decimals[market.asset_id]),
+            "borrow_cap": known(market.borrow_cap_raw, 10 ** decimals[market.asset_id]),
+            "utilisation": market.borrow_raw / market.supply_raw if market.supply_raw else float("nan"),
         }
-        for asset_id, supply, borrow in rates
-        if supply is not None or borrow is not None
+        for market in reading.markets
+        if any(
+            value is not None
+            for value in (market.supply_rate_ray, market.borrow_rate_ray, market.supply_cap_raw, market.borrow_cap_raw)
+        )
     ]
 
 

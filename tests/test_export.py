@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Literal
 
 import networkx as nx
 import pytest
@@ -49,9 +50,12 @@ def test_what_is_read_back_equals_the_graph(
     assert nx.utils.graphs_equal(read(export_graph(graph, path)), graph)
 
 
+@pytest.mark.parametrize("accounts", ["all", "grouped"])
 @pytest.mark.parametrize("format_", list(GRAPH_FORMATS))
-def test_a_book_reads_back_equal_with_its_types(format_: str, tmp_path: Path) -> None:
-    graph = build_graph(synthetic_book(500, seed=1), "all")
+def test_a_book_reads_back_equal_with_its_types(
+    format_: str, accounts: Literal["all", "grouped"], tmp_path: Path
+) -> None:
+    graph = build_graph(synthetic_book(300, seed=1), accounts)
     path = export_graph(graph, tmp_path / "graph", format_)  # type: ignore[arg-type]
     back = read(path.rename(tmp_path / f"graph.{format_}"))
     assert nx.utils.graphs_equal(back, graph)

@@ -9,21 +9,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from defi_leverage.contagion.book import Floats, Ints
 from defi_leverage.contagion.compiled import compiled, compiled_leaf, parallel_range
-from defi_leverage.contagion.lanes import LANES, aligned_lanes, below, lowest_bit, tile_prices, weighted_sum
+from defi_leverage.contagion.lanes import (
+    LANES,
+    add_bits,
+    aligned_lanes,
+    below,
+    lowest_bit,
+    sums_below,
+    tile_prices,
+    weighted_sum,
+)
 from defi_leverage.contagion.layout import BLOCK, CompactBook
 
-__all__ = [
-    "LiquidatableTotals",
-    "count_liquidatable",
-    "find_liquidatable",
-    "health_factors",
-    "tally_liquidatable",
-    "worst_health_factors",
-]
+__all__ = ["LiquidatableTotals", "count_liquidatable", "health_factors", "health_sums", "tally_liquidatable"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,47 +48,15 @@ def health_factors(book: CompactBook, feed_price: Floats, out: Floats | None = N
     return result
 
 
-def worst_health_factors(book: CompactBook, feed_price: Floats) -> Floats:
-    """The lowest health factor of every account over all scenarios (USD, feeds x scenarios); inf without debt."""
-    _check(book, feed_price)
-    worst = np.full(book.accounts, np.inf)
-    _lowest(book, tile_prices(feed_price), feed_price.shape[1], worst)
-    return worst
-
-
 def count_liquidatable(book: CompactBook, feed_price: Floats) -> Ints:
     """How many accounts are below health factor 1 in every scenario (USD, feeds x scenarios)."""
-    _check(book, feed_price)
-    tiles = tile_prices(feed_price)
-    counts = np.zeros((-(-book.accounts // BLOCK), len(tiles), LANES))
-    _count(book, tiles, counts)
-    total: Ints = counts.sum(axis=0).ravel()[: feed_price.shape[1]].astype(np.int64)
-    return total
+    return _tally(book, feed_price, False)[0]
 
 
 def tally_liquidatable(book: CompactBook, feed_price: Floats) -> LiquidatableTotals:
     """What is below health factor 1 in every scenario (USD, feeds x scenarios), without a matrix of health factors."""
-    _check(book, feed_price)
-    tiles = tile_prices(feed_price)
-    sums = np.zeros((-(-book.accounts // BLOCK), len(tiles), 3, LANES))
-    _tally(book, tiles, sums)
-    accounts, debt, collateral = (sums[:, :, kind].sum(axis=0).ravel()[: feed_price.shape[1]] for kind in range(3))
-    return LiquidatableTotals(accounts.astype(np.int64), debt, collateral)
-
-
-def find_liquidatable(book: CompactBook, feed_price: Floats) -> list[NDArray[np.int32]]:
-    """The accounts below health factor 1 in every scenario (USD, feeds x scenarios), ascending: whom a first round
-    liquidates.
-    """
-    _check(book, feed_price)
-    tiles, scenarios = tile_prices(feed_price), feed_price.shape[1]
-    counts = np.zeros((-(-book.accounts // BLOCK), len(tiles) * LANES), np.int64)
-    _list(book, tiles, scenarios, counts, False, np.zeros(0, np.int32))
-    ends = np.cumsum(counts.T).reshape(counts.shape[::-1]).T
-    found = np.empty(int(ends.max(initial=0)), np.int32)
-    _list(book, tiles, scenarios, ends - counts, True, found)
-    last = ends[-1, :scenarios] if len(ends) else np.zeros(scenarios, np.int64)
-    return [np.sort(part) for part in np.split(found, last[:-1])] if scenarios else []
+    accounts, (debt, collateral) = _tally(book, feed_price, True)
+    return LiquidatableTotals(accounts, debt, collateral)
 
 
 def _check(book: CompactBook, feed_price: Floats) -> None:
@@ -95,34 +64,32 @@ def _check(book: CompactBook, feed_price: Floats) -> None:
         raise ValueError(f"feed_price has shape {feed_price.shape}; give {book.feeds} feeds x scenarios")
 
 
-def _decode(book: Any, first: int, last: int, weighted: Any, counted: Any, row: Any) -> None:
-    """Per leg of accounts first to last: amount * weight, the amount where it counts, and where its prices start."""
-    low = book.start[first]
-    for leg in range(low, book.start[last]):
-        kind = book.leg_class[leg]
-        amount, weight = book.amount[leg], book.class_weight[kind]
-        weighted[leg - low] = amount * weight
-        counted[leg - low] = amount if weight > 0 else 0.0
-        row[leg - low] = book.class_feed[kind] * LANES
-
-
-decode = compiled_leaf(_decode)
+def _tally(book: CompactBook, feed_price: Floats, usd: bool) -> tuple[Ints, Floats]:
+    """Accounts below 1 by scenario; if `usd`, their debt and collateral (2 x scenarios)."""
+    _check(book, feed_price)
+    tiles, scenarios = tile_prices(feed_price), feed_price.shape[1]
+    blocks = -(-book.accounts // BLOCK)
+    counts, sums = np.zeros((blocks, len(tiles), LANES), np.int64), np.zeros((blocks, len(tiles), 2, LANES))
+    _tally_all(book, tiles, usd, counts, sums)
+    total = sums.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, :scenarios]
+    return counts.sum(axis=0).ravel()[:scenarios], total
 
 
 def _health_sums(
-    book: Any, account: int, base: int, weighted: Any, counted: Any, row: Any, price: Any, collateral: Any, debt: Any,
-    value: Any,
+    book: Any, account: int, price: Any, collateral: Any, debt: Any, value: Any, counted: Any,
 ) -> None:  # fmt: skip
-    """Weighted collateral and debt of an account in every scenario of a tile; decoded legs begin at leg `base`.
+    """Weighted collateral and debt of an account in every scenario of a tile.
 
-    Threshold-weighted collateral follows `health.average_threshold_weighted` where the venue averages. `value` is
-    scratch.
+    Threshold-weighted collateral follows `health.average_threshold_weighted` where the venue averages. `value` (lanes)
+    and `counted` (as many as it has legs) are scratch.
     """
-    low, middle, high = book.start[account] - base, book.split[account] - base, book.start[account + 1] - base
-    weighted_sum(debt, middle, high, weighted, row, price)
-    weighted_sum(collateral, low, middle, weighted, row, price)
+    low, middle, high = book.start[account], book.split[account], book.start[account + 1]
+    weighted_sum(debt, middle, high, book.weighted, book.leg_feed, price)
+    weighted_sum(collateral, low, middle, book.weighted, book.leg_feed, price)
     if book.averages[book.venue[account]]:
-        weighted_sum(value, low, middle, counted, row, price)
+        for leg in range(low, middle):
+            counted[leg - low] = book.amount[leg] if book.class_weight[book.leg_class[leg]] > 0 else 0.0
+        weighted_sum(value, 0, middle - low, counted, book.leg_feed[low:middle], price)
         for s in range(LANES):
             whole = value[s]
             collateral[s] = np.floor(collateral[s] * 1e4 / whole + 1e-7) * 1e-4 * whole if whole > 0 else 0.0
@@ -131,19 +98,28 @@ def _health_sums(
 health_sums = compiled_leaf(_health_sums, error_model="numpy")
 
 
+def _most_legs(book: Any, first: int, last: int) -> int:
+    """The largest number of legs of an account from first to last, at least 1."""
+    most = 1
+    for account in range(first, last):
+        most = max(most, book.start[account + 1] - book.start[account])
+    return most
+
+
+most_legs = compiled_leaf(_most_legs)
+
+
 def _fill_block(
-    book: Any, first: int, last: int, legs: Any, price: Any, scratch: Any, out: Any, offset: int,
+    book: Any, first: int, last: int, price: Any, scratch: Any, counted: Any, out: Any, offset: int,
 ) -> None:  # fmt: skip
-    weighted, counted, row = legs
     collateral, debt, value = scratch[0], scratch[1], scratch[2]
-    base = book.start[first]
     lanes = min(LANES, out.shape[1] - offset)
-    out[first:last, offset : offset + lanes] = np.inf
     for place in range(first, last):
         account = book.order[place]
         if book.split[account] == book.start[account + 1]:
+            out[account, offset : offset + lanes] = np.inf
             continue
-        health_sums(book, account, base, weighted, counted, row, price, collateral, debt, value)
+        health_sums(book, account, price, collateral, debt, value, counted)
         for s in range(LANES):
             value[s] = collateral[s] / debt[s] if debt[s] > 0 else np.inf
         for s in range(lanes):
@@ -156,184 +132,53 @@ fill_block = compiled_leaf(_fill_block, error_model="numpy")
 def _fill_all(book: Any, tiles: Any, out: Any) -> None:
     for block in parallel_range(-(-len(book.split) // BLOCK)):
         first, last = block * BLOCK, min(len(book.split), (block + 1) * BLOCK)
-        count = book.start[last] - book.start[first]
-        legs = np.empty(count), np.empty(count), np.empty(count, np.int64)
-        decode(book, first, last, legs[0], legs[1], legs[2])
-        scratch = aligned_lanes(3)
+        scratch, counted = aligned_lanes(3), np.empty(most_legs(book, first, last))
         for tile in range(len(tiles)):
-            fill_block(book, first, last, legs, tiles[tile], scratch, out, tile * LANES)
+            fill_block(book, first, last, tiles[tile], scratch, counted, out, tile * LANES)
 
 
 _fill = compiled(_fill_all, parallel=True)
 
 
-def _lowest_block(
-    book: Any, first: int, last: int, legs: Any, price: Any, scratch: Any, lanes: int, worst: Any,
-) -> None:  # fmt: skip
-    weighted, counted, row = legs
-    collateral, debt, value = scratch[0], scratch[1], scratch[2]
-    base = book.start[first]
-    for place in range(first, last):
-        account = book.order[place]
-        if book.split[account] == book.start[account + 1]:
-            continue
-        health_sums(book, account, base, weighted, counted, row, price, collateral, debt, value)
-        for s in range(LANES):
-            value[s] = collateral[s] / debt[s] if debt[s] > 0 else np.inf
-        lowest = worst[account]
-        for s in range(min(LANES, lanes)):
-            lowest = min(lowest, value[s])
-        worst[account] = lowest
-
-
-lowest_block = compiled_leaf(_lowest_block, error_model="numpy")
-
-
-def _lowest_all(book: Any, tiles: Any, scenarios: int, worst: Any) -> None:
-    for block in parallel_range(-(-len(book.split) // BLOCK)):
-        first, last = block * BLOCK, min(len(book.split), (block + 1) * BLOCK)
-        count = book.start[last] - book.start[first]
-        legs = np.empty(count), np.empty(count), np.empty(count, np.int64)
-        decode(book, first, last, legs[0], legs[1], legs[2])
-        scratch = aligned_lanes(3)
-        for tile in range(len(tiles)):
-            lowest_block(book, first, last, legs, tiles[tile], scratch, scenarios - tile * LANES, worst)
-
-
-_lowest = compiled(_lowest_all, parallel=True)
-
-
-def _count_block(
-    book: Any, first: int, last: int, legs: Any, price: Any, scratch: Any, into: Any,
-) -> None:  # fmt: skip
-    weighted, counted, row = legs
-    collateral, debt, value = scratch[0], scratch[1], scratch[2]
-    base = book.start[first]
-    count = scratch[3]
-    count[:] = 0.0
-    for place in range(first, last):
-        account = book.order[place]
-        if book.split[account] == book.start[account + 1]:
-            continue
-        health_sums(book, account, base, weighted, counted, row, price, collateral, debt, value)
-        if below(collateral, debt, 1.0):
-            for s in range(LANES):
-                count[s] += 1.0 if collateral[s] < debt[s] else 0.0
-    for s in range(LANES):
-        into[s] = count[s]
-
-
-count_block = compiled_leaf(_count_block, error_model="numpy")
-
-
-def _count_all(book: Any, tiles: Any, counts: Any) -> None:
-    for block in parallel_range(-(-len(book.split) // BLOCK)):
-        first, last = block * BLOCK, min(len(book.split), (block + 1) * BLOCK)
-        count = book.start[last] - book.start[first]
-        legs = np.empty(count), np.empty(count), np.empty(count, np.int64)
-        decode(book, first, last, legs[0], legs[1], legs[2])
-        scratch = aligned_lanes(4)
-        for tile in range(len(tiles)):
-            count_block(book, first, last, legs, tiles[tile], scratch, counts[block, tile])
-
-
-_count = compiled(_count_all, parallel=True)
-
-
 def _tally_block(
-    book: Any, first: int, last: int, legs: Any, price: Any, scratch: Any, into: Any,
+    book: Any, first: int, last: int, price: Any, usd: bool, scratch: Any, counted: Any, count: Any, sums: Any,
 ) -> None:  # fmt: skip
-    """into, 3 x LANES: accounts below 1, their debt and their counted collateral."""
-    weighted, counted, row = legs
+    """Adds the accounts below 1 to `count` and, if `usd`, their debt and counted collateral to `sums` (2 x LANES)."""
     collateral, debt, value = scratch[0], scratch[1], scratch[2]
-    base = book.start[first]
-    amount = book.amount[base : book.start[last]]
-    here, count, owed, held = scratch[3], scratch[4], scratch[5], scratch[6]
-    scratch[4:] = 0.0
     for place in range(first, last):
         account = book.order[place]
-        if book.split[account] == book.start[account + 1]:
+        low, middle, high = book.start[account], book.split[account], book.start[account + 1]
+        if middle == high:
             continue
-        health_sums(book, account, base, weighted, counted, row, price, collateral, debt, value)
-        if below(collateral, debt, 1.0):
-            for s in range(LANES):
-                here[s] = 1.0 if collateral[s] < debt[s] else 0.0
-            low, middle, high = book.start[account] - base, book.split[account] - base, book.start[account + 1] - base
-            weighted_sum(debt, middle, high, amount, row, price)
-            weighted_sum(collateral, low, middle, counted, row, price)
-            for s in range(LANES):
-                count[s] += here[s]
-            for s in range(LANES):
-                owed[s] += debt[s] * here[s]
-            for s in range(LANES):
-                held[s] += collateral[s] * here[s]
-    for s in range(LANES):
-        into[0, s], into[1, s], into[2, s] = count[s], owed[s], held[s]
+        if book.averages[book.venue[account]]:
+            health_sums(book, account, price, collateral, debt, value, counted)
+            mask = below(collateral, debt, 1.0)
+        else:
+            mask = sums_below(low, middle, high, book.weighted, book.leg_feed, price)
+        if not mask:
+            continue
+        add_bits(count, mask)
+        if usd:
+            for leg in range(low, middle):
+                counted[leg - low] = book.amount[leg] if book.class_weight[book.leg_class[leg]] > 0 else 0.0
+            weighted_sum(debt, middle, high, book.amount, book.leg_feed, price)
+            weighted_sum(collateral, 0, middle - low, counted, book.leg_feed[low:middle], price)
+            while mask:
+                s = lowest_bit(mask)
+                mask &= mask - np.uint64(1)
+                sums[0, s] += debt[s]
+                sums[1, s] += collateral[s]
 
 
 tally_block = compiled_leaf(_tally_block, error_model="numpy")
 
 
-def _tally_all(book: Any, tiles: Any, sums: Any) -> None:
+def _tally_blocks(book: Any, tiles: Any, usd: bool, counts: Any, sums: Any) -> None:
     for block in parallel_range(-(-len(book.split) // BLOCK)):
         first, last = block * BLOCK, min(len(book.split), (block + 1) * BLOCK)
-        count = book.start[last] - book.start[first]
-        legs = np.empty(count), np.empty(count), np.empty(count, np.int64)
-        decode(book, first, last, legs[0], legs[1], legs[2])
-        scratch = aligned_lanes(7)
+        scratch, counted = aligned_lanes(3), np.empty(most_legs(book, first, last))
         for tile in range(len(tiles)):
-            tally_block(book, first, last, legs, tiles[tile], scratch, sums[block, tile])
+            tally_block(book, first, last, tiles[tile], usd, scratch, counted, counts[block, tile], sums[block, tile])
 
 
-_tally = compiled(_tally_all, parallel=True)
-
-
-def _list_block(
-    book: Any, first: int, last: int, legs: Any, price: Any, scratch: Any, lanes: int, ends: Any, write: bool,
-    found: Any,
-) -> None:  # fmt: skip
-    """Advance `ends`, one a scenario, past every account below 1, which goes to `found` there if `write`."""
-    weighted, counted, row = legs
-    collateral, debt, value = scratch[0], scratch[1], scratch[2]
-    base = book.start[first]
-    for place in range(first, last):
-        account = book.order[place]
-        if book.split[account] == book.start[account + 1]:
-            continue
-        health_sums(book, account, base, weighted, counted, row, price, collateral, debt, value)
-        mask = below(collateral, debt, 1.0)
-        while mask:
-            s = lowest_bit(mask)
-            mask &= mask - np.uint64(1)
-            if s < lanes:
-                if write:
-                    found[ends[s]] = account
-                ends[s] += 1
-
-
-list_block = compiled_leaf(_list_block, error_model="numpy")
-
-
-def _list_all(book: Any, tiles: Any, scenarios: int, ends: Any, write: bool, found: Any) -> None:
-    for block in parallel_range(-(-len(book.split) // BLOCK)):
-        first, last = block * BLOCK, min(len(book.split), (block + 1) * BLOCK)
-        count = book.start[last] - book.start[first]
-        legs = np.empty(count), np.empty(count), np.empty(count, np.int64)
-        decode(book, first, last, legs[0], legs[1], legs[2])
-        scratch = aligned_lanes(3)
-        for tile in range(len(tiles)):
-            list_block(
-                book,
-                first,
-                last,
-                legs,
-                tiles[tile],
-                scratch,
-                scenarios - tile * LANES,
-                ends[block, tile * LANES : (tile + 1) * LANES],
-                write,
-                found,
-            )
-
-
-_list = compiled(_list_all, parallel=True)
+_tally_all = compiled(_tally_blocks, parallel=True)

@@ -6,31 +6,39 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from defi_leverage.contagion.book import Book, Bools, Floats
+from defi_leverage.contagion.book import Book, Bools, Floats, Int32s, Ints
 
-__all__ = ["BLOCK", "CompactBook", "lay_out"]
+__all__ = ["BLOCK", "CompactBook", "grow", "lay_out"]
 
 BLOCK = 1024  # accounts a block: their legs stay in the second-level cache
-
-Int32s = NDArray[np.int32]
+_SIGNATURES = 4096  # kinds of account that are told apart, at most
+_GROUPS = 64  # groups of feeds, at most: the bits of a number
 
 
 class CompactBook(NamedTuple):
-    """Some 50 bytes an account at 2.85 legs, however many terms a leg has.
+    """Some 90 bytes an account at 2.85 legs, however many terms a leg has; health factors read half of them.
 
     Per account: its legs are `start[a]` to `start[a + 1]`, collateral before `split[a]`, debt from there; `venue`;
     `order`, the accounts of every block of BLOCK by their numbers of legs, so that a loop over them does not surprise
-    the processor. Per leg, in the order of the Book: `amount` (whole tokens) and `leg_class`, a row of the class table.
-    Per class: asset, feed, side, weight, bonus, fee, as in the Book. Per venue: `averages`, whether it averages
-    thresholds. `feeds` and `assets` are counts. A tuple, because that is what compiled code takes.
+    the processor; `signature`, a row of `held` and `owed`. Per leg, in the order of the Book: `amount` (whole tokens),
+    `weighted` (times its weight), `leg_feed` and `leg_class`, a row of the class table. Per class: asset, feed, side,
+    weight, bonus, fee, as in the Book. Per venue: `averages`, whether it averages thresholds. `feeds` and `assets` are
+    counts.
+
+    Feeds fall into groups by the asset that theirs is in the end a claim on (`feed_group`), and accounts into kinds by
+    the groups of what they hold and owe: signatures x groups. A kind may name more groups than an account of it has.
+    A tuple, because that is what compiled code takes.
     """
 
     start: Int32s
     split: Int32s
     venue: Int32s
     order: Int32s
-    leg_class: Int32s
+    signature: NDArray[np.uint16]
     amount: Floats
+    weighted: Floats
+    leg_feed: Int32s
+    leg_class: Int32s
     class_asset: Int32s
     class_feed: Int32s
     class_is_debt: Bools
@@ -38,6 +46,9 @@ class CompactBook(NamedTuple):
     class_bonus: Floats
     class_fee: Floats
     averages: Bools
+    feed_group: Ints
+    held: Bools
+    owed: Bools
     feeds: int
     assets: int
 
@@ -47,37 +58,38 @@ class CompactBook(NamedTuple):
         return sum(value.nbytes for value in self if isinstance(value, np.ndarray))
 
     @property
+    def health_nbytes(self) -> int:
+        """Bytes that computing health factors reads: compressed rows of weighted amounts and their feeds."""
+        return sum(part.nbytes for part in (self.start, self.split, self.order, self.weighted, self.leg_feed))
+
+    @property
     def accounts(self) -> int:
         """Number of accounts."""
         return len(self.split)
 
 
 def lay_out(book: Book) -> CompactBook:
-    """The compact form of a book, without a loop over its rows. Raises OverflowError beyond 2^31 legs."""
-    accounts, legs = len(book.account_ids), len(book.amount)
-    if legs >= 2**31:
-        raise OverflowError(f"{legs} legs do not fit 32-bit indices; split the book by venue")
-    start = np.zeros(accounts + 1, np.int32)
-    np.cumsum(np.bincount(book.leg_account, minlength=accounts), out=start[1:])
-    debts = np.bincount(book.leg_account[book.is_debt], minlength=accounts)
-    held = np.diff(start) - debts
-    number = np.arange(accounts)
-    code = np.zeros(legs, np.int64)
-    for term in (book.leg_asset, book.leg_feed, book.is_debt, book.weight, book.bonus, book.fee):
-        of_term, values = pd.factorize(term, sort=True)
-        code = pd.factorize(code * len(values) + of_term, sort=True)[0]
-    classes = int(code.max(initial=-1)) + 1
-    example = np.zeros(classes, np.int64)
-    example[code] = np.arange(legs)
+    """The compact form of a book, without a loop over its rows."""
+    debts = np.bincount(book.leg_account[book.is_debt], minlength=len(book.account_ids))
+    held = np.diff(book.start) - debts
+    number = np.arange(len(debts))
+    code = _codes(book.leg_asset, book.leg_feed, book.is_debt, book.weight, book.bonus, book.fee)
+    example = np.zeros(int(code.max(initial=-1)) + 1, np.int64)
+    example[code] = np.arange(len(code))
     averages = np.zeros(len(book.venue_ids), bool)
     averages[book.account_venue[book.averages_threshold]] = True
+    feed_group = _feed_groups(book)
+    signature, *groups = _signatures(book, feed_group)
     return CompactBook(
-        start=start,
-        split=(start[1:] - debts).astype(np.int32),
+        start=book.start.copy(),  # the kernels' arrays are not read-only, for each kind is compiled for itself
+        split=(book.start[1:] - debts).astype(np.int32),
         venue=book.account_venue.astype(np.int32),
         order=np.lexsort((number, held, debts, number // BLOCK)).astype(np.int32),
-        leg_class=code.astype(np.int32),
+        signature=signature,
         amount=book.amount.copy(),
+        weighted=book.amount * book.weight,
+        leg_feed=book.leg_feed.astype(np.int32),
+        leg_class=code.astype(np.int32),
         class_asset=book.leg_asset[example].astype(np.int32),
         class_feed=book.leg_feed[example].astype(np.int32),
         class_is_debt=book.is_debt[example],
@@ -85,6 +97,56 @@ def lay_out(book: Book) -> CompactBook:
         class_bonus=book.bonus[example],
         class_fee=book.fee[example],
         averages=averages,
+        feed_group=feed_group,
+        held=groups[0],
+        owed=groups[1],
         feeds=len(book.feed_ids),
         assets=len(book.asset_ids),
     )
+
+
+def grow(compact: CompactBook, book: Book) -> CompactBook:
+    """`compact` with the amounts of `book`, which is otherwise the one it was laid out from."""
+    return compact._replace(amount=book.amount.copy(), weighted=book.amount * book.weight)
+
+
+def _codes(*terms: NDArray[np.generic]) -> Ints:
+    """One number a row, the same where all terms are."""
+    code = np.zeros(len(terms[0]), np.int64)
+    for term in terms:
+        of_term, values = pd.factorize(term, sort=True)
+        code = pd.factorize(code * len(values) + of_term, sort=True)[0]
+    return code
+
+
+def _feed_groups(book: Book) -> Ints:
+    """Per feed, a number for what its asset is in the end a claim on; feeds that stand still are a group."""
+    root = np.arange(len(book.price))
+    for claim in book.claims:
+        root[claim.asset] = root[max(claim.backing, key=lambda part: part[1] * book.price[part[0]])[0]]
+    still = ~book.follows_market
+    still[list(book.ratio_feeds)] = False
+    group = np.where(still, -1, root[book.feed_asset])
+    return np.minimum(pd.factorize(group)[0], _GROUPS - 1).astype(np.int64)
+
+
+def _signatures(book: Book, feed_group: Ints) -> tuple[NDArray[np.uint16], Bools, Bools]:
+    """Per account its kind; kinds x groups that they hold, and that they owe. The rarest kinds share one."""
+    accounts, bit = len(book.account_ids), np.uint64(1) << feed_group.astype(np.uint64)
+    counts = book.is_debt | (book.weight > 0)
+    of_leg = np.where(counts, bit[book.leg_feed], np.uint64(0))
+    masks = []
+    for side in (~book.is_debt, book.is_debt):
+        mask = np.zeros(accounts + 1, np.uint64)
+        np.bitwise_or.at(mask, np.where(side, book.leg_account, accounts), of_leg)
+        masks.append(mask[:accounts])
+    code = _codes(*masks)
+    kinds, example, number = np.unique(code, return_index=True, return_counts=True)
+    kept = np.argsort(-number, kind="stable")[: _SIGNATURES - 1]
+    place = np.full(len(kinds), len(kept))
+    place[kept] = np.arange(len(kept))
+    groups = np.uint64(1) << np.arange(_GROUPS, dtype=np.uint64)
+    held, owed = (
+        np.vstack([mask[example[kept]][:, None] & groups != 0, np.ones((1, _GROUPS), bool)]) for mask in masks
+    )
+    return place[code].astype(np.uint16), held, owed

@@ -31,7 +31,7 @@ PARAMETERS: dict[str, dict[str, list[float]]] = {
     "maker": {
         "liquidation_penalty": [0.05],
         "hole_usd": [1e4, 1e6],
-        "global_hole_usd": [1e4, 1e5],
+        "global_hole_usd": [1e4, 1e5, 1e6],
         "dust_usd": [5e3],
         "auction_discount": [0.1],
         "surplus_usd": _USD,
@@ -84,12 +84,12 @@ def any_book(random: Random, rules: list[str] | None = None) -> Snapshot:
 
 
 def _accounts(random: Random, rules: dict[str, str], feeds: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Up to ten accounts, each of one kind; at some venues of the kind that the rule is made for."""
+    """Up to sixteen accounts, each of one kind; at some venues of the kind that the rule is made for."""
     price = dict(zip(feeds["feed_id"], feeds["price_usd"], strict=True))
     asset_of = dict(zip(feeds["feed_id"], feeds["asset_id"], strict=True))
     accounts: list[dict[str, str]] = []
     legs: list[dict[str, Any]] = []
-    for number in range(random.randint(2, 10)):
+    for number in range(random.randint(4, 16)):
         account, venue = f"b{number:02}", random.choice(_VENUES)
         accounts.append({"account_id": account, "venue_id": venue})
         kind = random.choice(["borrower", "short", "loop", "trove", "many", "dust", "lender", "bare"])
@@ -110,7 +110,7 @@ def _accounts(random: Random, rules: dict[str, str], feeds: pd.DataFrame) -> tup
 
 def _legs_of(random: Random, kind: str, feeds: list[str]) -> list[tuple[str, str, float, float]]:
     """(side, feed, USD, weight) of one account."""
-    size, factor = 10 ** random.uniform(2.5, 6.5), random.choice([random.uniform(1.001, 1.1), random.uniform(0.9, 2)])
+    size, factor = 10 ** random.uniform(3, 6.5), random.choice([random.uniform(1.001, 1.15), random.uniform(0.9, 2)])
     if kind == "perp":
         ratio, leverage = random.choice([0.02, 0.05]), random.uniform(3, 25)
         position, entry = random.choice(["ETH", "BTC"]), random.uniform(0.97, 1.03)

@@ -13,8 +13,8 @@ from defi_leverage.protocols.aave_v3.health import ARITHMETICS, Market, expected
 from defi_leverage.protocols.aave_v3.pool import Pool, find_pool
 from defi_leverage.protocols.aave_v3.price_feeds import read_feeds
 from defi_leverage.protocols.aave_v3.readings import (
-    asset_readings,
     assess_all,
+    asset_readings,
     market_readings,
     missing_accounts,
     unvalued_reserves,

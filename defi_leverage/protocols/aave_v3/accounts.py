@@ -87,9 +87,7 @@ async def read_holders(
     )
     words = sorted(candidates)  # 32 bytes as hexadecimal, as topics are
     arguments = [bytes.fromhex(word[2:]) for word in words]
-    answers = await _call(
-        chain, [(pool, select_configuration + word) for word in arguments], "accounts", progress
-    )
+    answers = await _call(chain, [(pool, select_configuration + word) for word in arguments], "accounts", progress)
     holders = [
         Holder("0x" + word[-40:], _integer(answer, 1) or 0, fault=_unless(answer, "configuration"))
         for word, answer in zip(words, answers, strict=True)

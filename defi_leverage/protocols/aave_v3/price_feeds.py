@@ -1,9 +1,10 @@
-"""What moves an oracle price: the kinds of price feed behind the reserves of an Aave v3 market.
+"""What moves an oracle price: the kinds of price feed behind the reserves of an Aave market.
 
 A feed's kind decides whether a fall of the asset's market price reaches the protocol at all. Aave's correlated-asset
 adapters (CAPO) price a staked token as an exchange rate times the price of its base asset, so a discount on the staked
 token's own market never shows. Interfaces: bgd-labs/aave-capo (PriceCapAdapterBase, PriceCapAdapterStable,
-PendlePriceCapAdapter, FixedPriceAdapter), bgd-labs/cl-synchronicity-price-adapter, aave/gho-core (GhoOracle).
+PendlePriceCapAdapter, FixedPriceAdapter), bgd-labs/cl-synchronicity-price-adapter, aave/gho-core (GhoOracle),
+sparkdotfi/sparklend-advanced (the ExchangeRateOracle contracts, FixedPriceOracle).
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,6 +32,8 @@ _PROBES = (
     "ACL_MANAGER",
     "price",
     "GHO_PRICE",
+    "ethSource",
+    "latestRound",
 )
 _DISCOUNT_SCALE = 10_000  # PendlePriceCapAdapter.PERCENTAGE_FACTOR
 
@@ -54,6 +57,8 @@ async def read_feeds(
     for reserve in reserves:
         answers = sources[reserve.source]
         base, ratio, ratio_scale = _base(answers)
+        if base and not ratio:  # the source does not say its ratio
+            ratio, ratio_scale = reserve.price, aggregators[base]["latestAnswer"] or 1
         note, found = "", None
         if base and _explains(reserve.price, aggregators[base]["latestAnswer"], ratio, ratio_scale):
             found = _priced_by(base, aggregators[base]["description"], reserve, reserves, sources)
@@ -88,12 +93,17 @@ async def read_feeds(
 
 
 def _base(answers: _Answers) -> tuple[str, int, int]:
-    """The base aggregator and the ratio over its scale that the source multiplies it with; "" where it has none."""
+    """The base aggregator and the ratio over its scale that the source multiplies it with, 0 where it does not say.
+
+    "" where the source has no base.
+    """
     ratio, decimals, discount = answers["getRatio"], answers["RATIO_DECIMALS"], answers["getCurrentDiscount"]
     if answers["BASE_TO_USD_AGGREGATOR"] and ratio is not None and ratio > 0 and decimals is not None:
         return answers["BASE_TO_USD_AGGREGATOR"], ratio, 10**decimals
     if answers["ASSET_TO_USD_AGGREGATOR"] and answers["PENDLE_PRINCIPAL_TOKEN"] and discount is not None:
         return answers["ASSET_TO_USD_AGGREGATOR"], max(0, _DISCOUNT_SCALE - discount), _DISCOUNT_SCALE
+    if answers["ethSource"]:
+        return answers["ethSource"], 0, 1
     return "", 1, 1
 
 
@@ -124,8 +134,12 @@ def _priced_by(
 
 
 def _is_fixed(answers: _Answers) -> bool:
-    """Whether the source answers a stored constant: FixedPriceAdapter or GhoOracle."""
+    """Whether the source answers a stored constant: FixedPriceAdapter, FixedPriceOracle or GhoOracle.
+
+    A price() of a source that also has rounds, a description or aggregators may be any price.
+    """
     constant = answers["GHO_PRICE"]
-    if constant is None and answers["ACL_MANAGER"]:
+    is_bare = answers["latestRound"] is None and answers["description"] is None and not answers["ASSET_TO_PEG"]
+    if constant is None and (answers["ACL_MANAGER"] or is_bare):
         constant = answers["price"]
     return constant is not None and constant == answers["latestAnswer"]

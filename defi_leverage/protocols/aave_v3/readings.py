@@ -15,7 +15,7 @@ from defi_leverage.reading import (
     MarketReading,
 )
 
-__all__ = ["asset_readings", "assess_all", "market_readings", "missing_accounts", "unvalued_reserves"]
+__all__ = ["assess_all", "asset_readings", "market_readings", "missing_accounts", "unvalued_reserves"]
 
 _TOLERATED = 1_000_000  # a millionth of a token's supply may be without an account
 
@@ -25,7 +25,7 @@ def assess_all(
 ) -> tuple[list[AccountReading], dict[str, str], Arithmetic]:
     """The accounts that we reproduce, why the others failed, and the arithmetic that reproduces the most.
 
-    `arithmetics`: the expected one first, then those tried where it fails, for forks number their revisions as they like.
+    `arithmetics`: the expected one first, then others: forks number their revisions as they like.
     """
     best: tuple[list[AccountReading], dict[str, str], Arithmetic] | None = None
     for arithmetic in arithmetics:
