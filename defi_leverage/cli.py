@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defi_leverage import __version__
+from defi_leverage.cli_analysis import contagion, diff, financed, lookthrough, loops
 from defi_leverage.cli_options import (
+    AccountsOption,
     BlockOption,
     ConfigOption,
     JsonOption,
@@ -27,6 +29,7 @@ from defi_leverage.cli_options import (
     fail,
     load_settings,
     open_snapshot,
+    parse_accounts,
     print_json,
 )
 from defi_leverage.cli_stress import shock, stress
@@ -160,7 +163,7 @@ def run(
 @app.command()
 def graph(
     snapshot: SnapshotArgument,
-    accounts: Annotated[int, typer.Option(min=0, help="How many of the largest accounts are nodes.")] = 50,
+    accounts: AccountsOption = "50",
     as_json: JsonOption = False,
 ) -> None:
     """Show what the dependency graph consists of; `export` writes it."""
@@ -170,7 +173,7 @@ def graph(
     from defi_leverage.graph import build_graph
     from defi_leverage.summary import plain
 
-    built = build_graph(open_snapshot(snapshot), accounts)
+    built = build_graph(open_snapshot(snapshot), parse_accounts(accounts))
     nodes = pd.Series([data["type"] for _, data in built.nodes(data=True)]).value_counts().to_dict()
     edges = pd.DataFrame([data for _, _, data in built.edges(data=True)], columns=["kind", "level", "usd"])
     sums = edges.groupby(["kind", "level"], as_index=False).agg(number=("usd", "size"), usd=("usd", "sum"))
@@ -180,26 +183,12 @@ def graph(
         console.print_text("Nodes: " + ", ".join(f"{number:,} {kind}s" for kind, number in found["nodes"].items()))
 
 
-@app.command()
-def loops(
-    snapshot: SnapshotArgument,
-    minimum_share: Annotated[
-        float, typer.Option(min=0.501, max=1, help="Share of an account's collateral and of its debt in the loop.")
-    ] = 0.8,
-    as_json: JsonOption = False,
-) -> None:
-    """Find the leverage loops, the accounts that run them, and their leverage."""
-    from defi_leverage import console
-    from defi_leverage.loops import find_loops
-    from defi_leverage.summary import plain
-
-    found = plain({"loops": find_loops(open_snapshot(snapshot), minimum_share)})
-    if not print_json(found, as_json):
-        console.print_table("Loops", console.LOOPS, found["loops"])
-
-
+app.command()(loops)
+app.command()(lookthrough)
+app.command()(financed)
 app.command()(shock)
 app.command()(stress)
+app.command()(contagion)
 
 
 @app.command()
@@ -221,12 +210,15 @@ def clusters(snapshot: SnapshotArgument, config: ConfigOption = None, as_json: J
         console.print_clusters(found["clusters"])
 
 
+app.command()(diff)
+
+
 @app.command()
 def export(
     snapshot: SnapshotArgument,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", show_default=False)],
     file_format: Annotated[GraphFormat | None, typer.Option("--format", help="Default: by the file's ending.")] = None,
-    accounts: Annotated[int, typer.Option(min=0, help="How many of the largest accounts are nodes.")] = 50,
+    accounts: AccountsOption = "50",
     as_json: JsonOption = False,
 ) -> None:
     """Write the dependency graph for Gephi, a browser or a data lake."""
@@ -239,7 +231,7 @@ def export(
     if file_format is None and ending not in known:
         raise ConfigError(f"{output}: its ending names no format; add --format with one of {', '.join(known)}")
     chosen: Any = file_format.value if file_format else ending
-    built = build_graph(open_snapshot(snapshot), accounts)
+    built = build_graph(open_snapshot(snapshot), parse_accounts(accounts))
     export_graph(built, output, chosen)
     found = {"file": str(output), "format": chosen, "nodes": len(built), "edges": built.number_of_edges()}
     if not print_json(found, as_json):

@@ -5,17 +5,18 @@ import json
 import logging
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from defi_leverage.errors import one_line
+from defi_leverage.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
     from defi_leverage.config import Config
     from defi_leverage.snapshot import Snapshot
 
 __all__ = [
+    "AccountsOption",
     "BlockOption",
     "ConfigOption",
     "JsonOption",
@@ -27,6 +28,7 @@ __all__ = [
     "fail",
     "load_settings",
     "open_snapshot",
+    "parse_accounts",
     "print_json",
 ]
 
@@ -40,9 +42,26 @@ OutputOption = Annotated[Path | None, typer.Option("--output", metavar="DIR", he
 BlockOption = Annotated[
     str | None, typer.Option("--block", metavar="N|latest|finalized", help="Default: the configured block.")
 ]
+AccountsOption = Annotated[
+    str,
+    typer.Option(
+        "--accounts", metavar="N|all|grouped", help="Nodes: the N largest accounts, all, or groups of like accounts."
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="JSON on stdout; a number that is missing or unbounded is null.")
 ]
+
+
+def parse_accounts(text: str) -> "int | Literal['all', 'grouped']":
+    """What --accounts says. Raises ConfigError for anything but a whole number of at least 0, all or grouped."""
+    if text == "all":
+        return "all"
+    if text == "grouped":
+        return "grouped"
+    if not text.isdecimal():
+        raise ConfigError(f"--accounts {text!r} must be a whole number of at least 0, all or grouped")
+    return int(text)
 
 
 def load_settings(path: Path | None) -> "Config":

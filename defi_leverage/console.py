@@ -1,5 +1,6 @@
 """What people see: rich tables of the same plain values that --json prints."""
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -16,6 +17,8 @@ Column = tuple[str, str, Callable[[Any], str]]
 """Header, key of the row, and how its value is written."""
 
 _MISSING = "-"
+_CHAIN = re.compile(r"^[a-z0-9-]+:[a-zA-Z0-9-]+:")  # of a CAIP-10 identifier
+_ADDRESS = re.compile(r"(0x[0-9a-fA-F]{4})[0-9a-fA-F]{32,60}([0-9a-fA-F]{4})")
 _SHOWN_ROWS = 25
 
 
@@ -63,6 +66,11 @@ def health(value: float | None) -> str:
 def text(value: Any) -> str:
     """Text as it is; '-' where there is none."""
     return str(value) if value not in (None, "") else _MISSING
+
+
+def account(value: str | None) -> str:
+    """Whose account it is, the address cut short; the venue stands beside it, and --json has the whole."""
+    return _MISSING if value is None else _ADDRESS.sub(r"\1…\2", _CHAIN.sub("", value).partition("@")[0])
 
 
 def yes(value: bool) -> str:
@@ -131,6 +139,73 @@ EDGES: tuple[Column, ...] = (
     ("number", "number", count),
     ("usd", "usd", usd),
 )
+STRUCTURAL_LOOPS: tuple[Column, ...] = (
+    ("loop", "loop", text),
+    ("venues", "venues", count),
+    ("can flow round", "usd", usd),
+    ("a turn", "loan_to_value", share),
+    ("limit", "limit_leverage", factor),
+    ("claims / base", "multiplier", factor),
+    ("run whole by", "owners", count),
+)
+LOOP_ACCOUNTS: tuple[Column, ...] = (
+    ("account", "account_id", account),
+    ("loop", "loop", text),
+    ("equity", "equity_usd", usd),
+    ("leverage", "leverage", factor),
+    ("axis", "axis", text),
+    ("to HF 1", "move_to_liquidation", change),
+    ("net carry", "net_carry", change),
+    ("days left", "days_to_liquidation", factor),
+)
+LOOK_THROUGH: tuple[Column, ...] = (
+    ("", "name", text),
+    ("base", "base_usd", usd),
+    ("claims", "claims_usd", usd),
+    ("debt", "debt_usd", usd),
+    ("equity", "equity_usd", usd),
+    ("direct", "direct_leverage", factor),
+    ("looked through", "look_through_leverage", factor),
+)
+FINANCED: tuple[Column, ...] = (
+    ("venue", "venue", text),
+    ("collateral", "asset", text),
+    ("value", "collateral_usd", usd),
+    ("borrowed", "financed_usd", usd),
+    ("share", "financed_share", share),
+    ("of it here", "financed_here_usd", usd),
+    ("owners", "owners", count),
+)
+FLOWS: tuple[Column, ...] = (
+    ("borrowed at", "source_venue", text),
+    ("asset", "source_asset", text),
+    ("collateral at", "venue", text),
+    ("as", "asset", text),
+    ("usd", "usd", usd),
+    ("owners", "owners", count),
+)
+EFFECTS: tuple[Column, ...] = (
+    ("liquidations at", "source", text),
+    ("cost", "target", text),
+    ("usd", "usd", usd),
+    ("of its loss", "share_of_target", share),
+)
+CHANGES: tuple[Column, ...] = (
+    ("", "name", text),
+    ("change", "change", text),
+    ("before", "usd_before", usd),
+    ("after", "usd_after", usd),
+    ("growth", "growth", share),
+)
+BANDS: tuple[Column, ...] = (("from", "from", text), ("to", "to", text), ("accounts", "accounts", count))
+CROSSINGS: tuple[Column, ...] = (
+    ("account", "account_id", account),
+    ("crossed", "crossed", text),
+    ("from", "band_before", text),
+    ("to", "band_after", text),
+    ("debt", "debt_usd_after", usd),
+    ("health factor", "health_factor_after", health),
+)
 QUANTILES: tuple[Column, ...] = (
     ("", "name", text),
     *((f"{name[1:]} %", name, factor) for name in ("p10", "p25", "p50", "p75", "p90", "p99")),
@@ -140,11 +215,13 @@ QUANTILES: tuple[Column, ...] = (
 def print_table(title: str, columns: Sequence[Column], rows: Rows, note: str = "") -> None:
     """Print the first rows on stdout, numbers to the right; a note below where there is one."""
     table = Table(header_style="bold", box=box.SIMPLE_HEAD)
-    names = next((key for _, key, write in columns if write is text), "")
+    names = next((key for _, key, write in columns if write in (text, account)), "")
     for header, key, write in columns:
-        number = write not in (text, yes)
-        # What a row is about keeps room where the terminal is narrow.
-        room = min(17, max((len(text(row.get(key))) for row in rows), default=0)) if key == names else None
+        number = write not in (text, account, yes)
+        # What a row is about keeps room where the terminal is narrow, and no word is broken that fits.
+        whole = [write(row.get(key)) for row in rows[:_SHOWN_ROWS]] if not number else []
+        longest = max((len(part) for cell in whole for part in ([cell] if key == names else cell.split())), default=0)
+        room = min(17, longest) or None
         table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=room)
     for row in rows[:_SHOWN_ROWS]:
         table.add_row(*(Text(write(row.get(key))) for _, key, write in columns))
