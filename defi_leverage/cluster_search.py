@@ -21,6 +21,7 @@ from defi_leverage.gain import (
     price_response,
     signed_gains,
     state_after,
+    states_along,
     step_back,
     step_on,
 )
@@ -69,13 +70,12 @@ def find_components(
     grids = {sign: search_sizes(band, largest, sign) for sign in DIRECTIONS.values()}
     steps, done = len(assets) * sum(len(grid) - 1 for grid in grids.values()), 0
     groups: nx.Graph = nx.Graph()
-    today = state_after(book, np.zeros(len(book.price)), compact)
     for node in ((asset, sign) for sign in grids for asset in assets):
-        before = today
-        for size in grids[node[1]][1:].tolist():
-            after = state_after(book, shock_of(book, dict([node]), size), compact)
+        path = states_along(book, compact, [shock_of(book, dict([node]), size) for size in grids[node[1]].tolist()])
+        before = next(path)
+        for after in path:
             own = signed_gains(price_response(book, before, after, inherited=True), band)
-            reached = list(_follow(book, compact, after, {node: own}, band, threshold, inherited=True).items())
+            reached = list(_follow(book, after, {node: own}, band, threshold, inherited=True).items())
             tied = _columns(book, [row for _, row in reached], [to for to, _ in reached]) >= threshold
             label = connected_components(csr_array(tied), connection="strong")[1]
             group = np.flatnonzero(label == label[0])
@@ -94,25 +94,24 @@ def triggers_of(nodes: list[Node]) -> list[Trigger]:
     return [*alone, {asset: together[asset] for asset, _ in nodes}] if len(together) > 1 else alone
 
 
-def ratio_at(book: Book, compact: CompactBook, nodes: list[Node], trigger: Trigger, size: float, band: float) -> float:
+def ratio_at(book: Book, nodes: list[Node], trigger: Trigger, size: float, band: float) -> float:
     """Branching ratio among those of `nodes` that the trigger reaches, by gains above 0, where it has moved by `size`.
 
     A node of the trigger is measured over the last band of its move (for a size below the band: over all of it, still
     per band), every other node over the band that comes next. At 1, what the last band has liquidated moves prices by
     as much again. Nodes that are not reached could sustain a move of their own, but this one does not set it off.
     """
-    here, rows = state_after(book, shock_of(book, trigger, size), compact), {}
+    here, rows = state_after(book, shock_of(book, trigger, size)), {}
     for asset, sign in nodes:
         if trigger.get(asset) == sign:
-            earlier = state_after(book, step_back(here.shock, asset, sign * band), compact)
+            earlier = state_after(book, step_back(here.shock, asset, sign * band))
             rows[asset, sign] = signed_gains(price_response(book, earlier, here, inherited=False), band)
-    rows = _follow(book, compact, here, rows, band, float(np.finfo(float).tiny), inherited=False, within=nodes)
+    rows = _follow(book, here, rows, band, float(np.finfo(float).tiny), inherited=False, within=nodes)
     return branching_ratio(_columns(book, list(rows.values()), list(rows)))
 
 
 def _follow(
     book: Book,
-    compact: CompactBook,
     here: PriceState,
     rows: Mapping[Node, Floats],
     band: float,
@@ -127,7 +126,7 @@ def _follow(
         for place in np.flatnonzero(found[waiting.pop()] >= least).tolist():
             node = (place, -1) if place < count else (place - count, 1)
             if node not in found and (within is None or node in within):
-                further = state_after(book, step_on(here.shock, node[0], node[1] * band), compact)
+                further = state_after(book, step_on(here.shock, node[0], node[1] * band))
                 found[node] = signed_gains(price_response(book, here, further, inherited=inherited), band)
                 waiting.append(node)
     return found

@@ -189,7 +189,7 @@ def _describe(
     def ratio(trigger: Trigger, size: float) -> float:
         key = (tuple(trigger.items()), size)
         if key not in known:
-            known[key] = ratio_at(book, compact, nodes, trigger, size, band)
+            known[key] = ratio_at(book, nodes, trigger, size, band)
         return known[key]
 
     def too_bad(trigger: Trigger, sizes: Floats) -> Bools:

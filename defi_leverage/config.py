@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, ROOT, ROWS
+from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, OPTION_KINDS, ROOT, ROWS
 from defi_leverage.config_scenarios import read_scenario, read_stress
-from defi_leverage.config_values import Key, read_rows, read_table
+from defi_leverage.config_values import Key, nearest, read_rows, read_table
 from defi_leverage.contagion.impact import compile_impact, depth_parameters
 from defi_leverage.contagion.scenario import Scenario
+from defi_leverage.deployments import known_deployments
 from defi_leverage.errors import ConfigError, ScenarioError
-from defi_leverage.protocols import reader_names
+from defi_leverage.protocols import reader_names, reader_options
 from defi_leverage.reading import Deployment
 from defi_leverage.rpc_faults import mask_url
 from defi_leverage.stress.plan import StressPlan
@@ -183,15 +184,43 @@ def _read_config(tables: dict[str, Any], file: Path) -> Config:
 def _read_chain(name: str, table: Any) -> ChainConfig:
     where = f"chains.{name}"
     protocols = {protocol: Key(lambda rows: rows, []) for protocol in reader_names()}
-    values = read_table(table, CHAIN | protocols, f"{where}.")
-    deployments = tuple(
-        Deployment(protocol=protocol, **row)
-        for protocol in protocols
-        for row in read_rows(values[protocol], DEPLOYMENT, f"{where}.{protocol}")
-    )
+    values = read_table(table, {**CHAIN, **protocols}, f"{where}.")
+    deployments = [
+        item
+        for label in dict.fromkeys(values["deployments"])
+        for item in _find_deployments(label, values["chain_id"], f"{where}.deployments")
+    ]
+    for protocol in protocols:
+        if values[protocol]:
+            deployments += _read_deployments(protocol, values[protocol], f"{where}.{protocol}")
     if not deployments:
-        raise ConfigError(f"{where} names no protocol; add one such as [[{where}.{reader_names()[0]}]]")
+        raise ConfigError(
+            f'{where} names no protocol; add one such as [[{where}.{reader_names()[0]}]], or deployments = ["aave_v3"]'
+        )
     repeated = {(item.protocol, item.address.lower()) for item in deployments}
     if len(repeated) < len(deployments):
         raise ConfigError(f"{where} names the same protocol and address twice; remove one")
-    return ChainConfig(name, values["chain_id"], values["rpc_urls"], deployments)
+    return ChainConfig(name, values["chain_id"], values["rpc_urls"], tuple(deployments))
+
+
+def _find_deployments(label: str, chain_id: int, where: str) -> list[Deployment]:
+    """The known deployments that a label names: "aave_v3 Core", or all of a protocol's on the chain by "aave_v3"."""
+    here = [item for known_id, item in known_deployments() if known_id == chain_id and item.protocol in reader_names()]
+    labels = list(dict.fromkeys(name for item in here for name in (item.protocol, f"{item.protocol} {item.name}")))
+    found = [item for item in here if label in (item.protocol, f"{item.protocol} {item.name}")]
+    if not found:
+        remedy = nearest(label, labels) if labels else "none is known there: add a [[table]] of the protocol"
+        raise ConfigError(f"{where}: no deployment {label!r} is known on chain {chain_id}; {remedy}", key=where)
+    return found
+
+
+def _read_deployments(protocol: str, rows: Any, where: str) -> list[Deployment]:
+    options = {name: OPTION_KINDS[kind] for name, kind in reader_options(protocol).items()}
+    return [
+        Deployment(
+            protocol,
+            **{name: row[name] for name in DEPLOYMENT},
+            options={name: row[name] for name in options if row[name] is not None},
+        )
+        for row in read_rows(rows, {**DEPLOYMENT, **options}, where)
+    ]

@@ -7,7 +7,19 @@ from defi_leverage import config_values as read
 from defi_leverage.config_values import Key
 from defi_leverage.contagion.impact import IMPACT_MODELS
 
-__all__ = ["CHAIN", "CLUSTERS", "DEPLOYMENT", "DRAWS", "PRICES", "REVERSE_SEARCH", "ROOT", "ROWS", "SCENARIO", "STRESS"]
+__all__ = [
+    "CHAIN",
+    "CLUSTERS",
+    "DEPLOYMENT",
+    "DRAWS",
+    "OPTION_KINDS",
+    "PRICES",
+    "REVERSE_SEARCH",
+    "ROOT",
+    "ROWS",
+    "SCENARIO",
+    "STRESS",
+]
 
 _BACKING_KINDS = ("wraps", "staked", "deposited", "pooled", "minted_against")
 _FEED_KINDS = ("market", "ratio", "fixed")
@@ -28,8 +40,21 @@ ROOT = {
     "stress": Key(lambda table: table, {}),
     "clusters": Key(lambda table: table, {}),
 }
-CHAIN = {"chain_id": Key(read.whole(1)), "rpc_urls": Key(read.texts('["https://rpc.example.com"]'), secret=True)}
-DEPLOYMENT = {"name": Key(read.text), "address": Key(read.address), "first_block": Key(read.whole(0))}
+CHAIN: Mapping[str, Key] = {
+    "chain_id": Key(read.whole(1)),
+    "rpc_urls": Key(read.texts('["https://rpc.example.com"]'), secret=True),
+    "deployments": Key(read.texts('["aave_v3 Core"]'), ()),
+}
+DEPLOYMENT: Mapping[str, Key] = {
+    "name": Key(read.text),
+    "address": Key(read.address),
+    "first_block": Key(read.whole(0)),
+}
+OPTION_KINDS: Mapping[str, Key] = {  # of a reader's OPTIONS
+    "address": Key(read.address, None),
+    "text": Key(read.text, None),
+    "whole": Key(read.whole(0), None),
+}
 ROWS: Mapping[str, Mapping[str, Key]] = {
     "depth": {
         "asset": Key(read.text),

@@ -35,9 +35,8 @@ def find_critical_shock(
 ) -> tuple[Trigger, Threshold]:
     """The trigger with the smallest critical move, of all `triggers_of` the nodes (the last of them if none has any).
 
-    A move is critical where `ratio` (`cluster_search.ratio_at`) is at least 1, or where `too_bad`, asked for many sizes at once, says that bad
-    debt passes its bound. Triggers
-    that are equal within `tolerance` go to the simpler one.
+    A move is critical where `ratio` (`cluster_search.ratio_at`) is at least 1, or where `too_bad`, asked for many sizes
+    at once, says that bad debt passes its bound. Triggers that are equal within `tolerance` go to the simpler one.
     """
     candidates = triggers_of(nodes)
     best, nearest = candidates[-1], Threshold(float("nan"), float("nan"), "", "")

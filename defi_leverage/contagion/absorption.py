@@ -56,11 +56,14 @@ def absorb(
     if done.pro_rata is not None:
         done = _levy(book, venue, amount, feed_price, vaults, legs, done, healthy, state)
     rows, bad = _rows(book, vaults, done, account, legs, price, factors)
-    for a, moved_debt, moved_collateral in zip(account.tolist(), done.moved_debt, done.moved_collateral, strict=True):
-        if moved_debt > 0:
-            to_collateral, to_debt, share = takers[a]
-            amount[to_collateral] += share * (moved_collateral / feed_price[book.leg_feed[to_collateral]])
-            amount[to_debt] += share * (moved_debt / feed_price[book.leg_feed[to_debt]])
+    for at, moved_debt, moved_collateral in zip(
+        range(account.size), done.moved_debt, done.moved_collateral, strict=True
+    ):
+        if moved_debt > 0:  # tokens move, at the prices of the two legs that they leave
+            to_collateral, to_debt, share = takers[int(account[at])]
+            of_collateral, of_debt = price[np.searchsorted(vaults.owner, at) :][:2]
+            amount[to_collateral] += share * (moved_collateral / of_collateral if of_collateral > 0 else 0.0)
+            amount[to_debt] += share * (moved_debt / of_debt)
     left = amount[legs] - np.divide(done.taken, price, out=np.zeros_like(price), where=price > 0)
     # What is closed whole must leave exactly nothing behind, not a rounding residue.
     amount[legs] = np.where((done.taken >= vaults.value) & (price > 0), 0.0, np.maximum(left, 0.0))

@@ -8,7 +8,7 @@ import numpy as np
 from defi_leverage.contagion.book import Book, compile_book
 from defi_leverage.contagion.cascades import Cascades, run_cascades
 from defi_leverage.contagion.engine import frozen_feeds, resolve_shocks, with_grown_debt
-from defi_leverage.contagion.layout import CompactBook, lay_out
+from defi_leverage.contagion.layout import CompactBook, grow, lay_out
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.snapshot import Snapshot
 
@@ -67,7 +67,7 @@ def _run_group(
     grown = with_grown_debt(snapshot, example, book)
     return run_cascades(
         grown,
-        compact if grown is book else compact._replace(amount=grown.amount),
+        compact if grown is book else grow(compact, grown),
         np.array([shock for shock, _ in resolved]),
         np.array([feed_shock for _, feed_shock in resolved]),
         np.array([scenario.depth_multiplier for scenario in scenarios]),

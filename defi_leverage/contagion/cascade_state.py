@@ -8,15 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defi_leverage.contagion.book import Book, Bools, Floats, Ints
-from defi_leverage.contagion.lanes import LANES
-from defi_leverage.contagion.layout import BLOCK, CompactBook
+from defi_leverage.contagion.compiled import compiled, parallel_range
+from defi_leverage.contagion.lanes import lowest_bit
+from defi_leverage.contagion.layout import BLOCK, GROUPS, CompactBook
 
 __all__ = [
-    "DRIFTS",
-    "NEVER",
     "STRETCH",
     "TOTALS",
-    "UNKNOWN",
     "Drift",
     "State",
     "begin",
@@ -26,10 +24,6 @@ __all__ = [
 ]
 
 STRETCH = 8 * BLOCK  # accounts whose sums and entries are kept together; fixed, so that sums never depend on threads
-DRIFTS = tuple(
-    1 + 3 * (place / 31) ** 2 for place in range(32)
-)  # what drift an account has been shown to stand, by its level
-UNKNOWN, NEVER = -1, 127  # levels: not known to stand any drift; left out, or without debt that anything secures
 TOTALS = ("events", "accounts", "repaid_usd", "seized_usd", "protocol_fee_usd", "bad_debt_usd", "toxic")
 _FULL_DRIFT = 1e6  # beyond it everything is computed anew
 
@@ -37,18 +31,19 @@ _FULL_DRIFT = 1e6  # beyond it everything is computed anew
 class State(NamedTuple):
     """What a batch of at most LANES scenarios changes; S of them, B stretches of accounts.
 
-    touched: bit s of an account, whether it has an entry in scenario s. level: place in DRIFTS of an account in the
-    scenarios where it is as in the book. entries (S, B): how many entries; entry_account, entry_at (its amounts in
-    `amount`), entry_stands (the drift it stands) by (S, B, entry); amount (S, B, tokens a leg); used (S, B).
+    touched: bit s of an account, whether it has an entry in scenario s. stands: the reach (see `Drift`) that an account
+    is known to stand in all scenarios where it is as in the book; inf if it is left out, or without debt that anything
+    secures. entries (S, B): how many entries; entry_account, entry_at (its amounts in `amount`), entry_stands (the
+    drift it stands) by (S, B, entry); amount (S, B, tokens a leg); used (S, B).
     sold, bought (S, B, assets) and bad (S, B, venues, assets): tokens of this round; totals (S, B, TOTALS).
     """
 
     touched: NDArray[np.uint64]
-    level: NDArray[np.int8]
+    stands: NDArray[np.float32]
     entries: NDArray[np.int32]
     entry_account: NDArray[np.int32]
     entry_at: NDArray[np.int32]
-    entry_stands: Floats
+    entry_stands: NDArray[np.float32]
     amount: Floats
     used: NDArray[np.int32]
     sold: Floats
@@ -66,17 +61,17 @@ def reserve_state(compact: CompactBook, book: Book, count: int) -> State:
     assets, venues = len(book.price), len(book.venue_ids)
     return State(
         touched=np.zeros(compact.accounts, np.uint64),
-        level=np.zeros(compact.accounts, np.int8),
+        stands=np.zeros(compact.accounts, np.float32),
         entries=np.zeros(shape, np.int32),
         entry_account=_reserve((*shape, size), np.int32),
         entry_at=_reserve((*shape, size), np.int32),
-        entry_stands=_reserve((*shape, size), np.float64),
+        entry_stands=_reserve((*shape, size), np.float32),
         amount=_reserve((*shape, legs), np.float64),
         used=np.zeros(shape, np.int32),
-        sold=np.empty((*shape, assets)),
-        bought=np.empty((*shape, assets)),
-        bad=np.empty((*shape, venues, assets)),
-        totals=np.empty((*shape, len(TOTALS))),
+        sold=np.zeros((*shape, assets)),
+        bought=np.zeros((*shape, assets)),
+        bad=np.zeros((*shape, venues, assets)),
+        totals=np.zeros((*shape, len(TOTALS))),
     )
 
 
@@ -95,7 +90,7 @@ def begin(compact: CompactBook, book: Book, state: State, count: int, left_out: 
     counts = ~book.is_debt & (book.weight > 0) & (book.amount > 0)
     secured = np.bincount(book.leg_account[counts], minlength=compact.accounts) > 0
     owes = compact.split < compact.start[1:]
-    state.level[:] = np.where(secured & owes & ~left_out, UNKNOWN, NEVER)
+    state.stands[:] = np.where(secured & owes & ~left_out, 0.0, np.inf)
     state.touched[:] = 0
     state.entries[:] = 0
     state.used[:] = 0
@@ -104,45 +99,68 @@ def begin(compact: CompactBook, book: Book, state: State, count: int, left_out: 
 
 
 class Drift:
-    """How far health factors may have fallen: for every scenario since its first round (`factor`), and for all of them
-    together (`reach`). `slack`: by how much an averaged threshold may fall beyond that.
+    """How far health factors may have fallen, by kind of account (`CompactBook.signature`).
+
+    A health factor falls at most by the largest rise of the price of a debt over the largest fall of that of a
+    collateral. `factor` (scenarios x kinds): in every scenario since its first round; `reach` (kinds): in all of them
+    together. `slack`: by how much an averaged threshold may fall beyond that.
     """
 
     def __init__(self, compact: CompactBook, scenarios: int) -> None:
-        self.factor, self.reach = np.ones(scenarios), 1.0
-        self._owed = np.unique(compact.class_feed[compact.class_is_debt])
+        self.factor, self.reach = np.ones((scenarios, len(compact.held))), np.ones(len(compact.held))
+        self._compact = compact
         counted = ~compact.class_is_debt & (compact.class_weight > 0)
-        self._held = np.unique(compact.class_feed[counted])
+        self._held, self._owed = (_by_group(compact, classes) for classes in (counted, compact.class_is_debt))
         weights = compact.class_weight[counted]
         # an averaged threshold is rounded down to whole basis points
         self.slack = 1.001e-4 / float(weights.min()) if compact.averages.any() and weights.size else 1e-12
 
     def move(self, state: State, before: Floats, after: Floats, active: Bools) -> None:
-        """Feed prices (scenarios x feeds) have moved. A health factor falls at most by the largest rise of a debt's
-        price over the largest fall of a collateral's.
-        """
-        moved = np.divide(after, before, out=np.ones_like(after), where=before > 0)
-        rise = moved[:, self._owed].max(axis=1, initial=0.0)
-        fall = moved[:, self._held].min(axis=1, initial=np.inf)
-        with np.errstate(divide="ignore"):
-            step: Floats = np.divide(rise, fall) * (1 + 1e-12)
+        """Feed prices (scenarios x feeds) have moved."""
+        moved = np.divide(after, before, out=np.where(after > 0, np.inf, 1.0), where=before > 0)
+        fall, rise = np.full((len(moved), GROUPS), np.inf), np.zeros((len(moved), GROUPS))
+        for bound, feeds_of, extreme in ((fall, self._held, np.minimum), (rise, self._owed, np.maximum)):
+            for group, feeds in feeds_of:
+                bound[:, group] = extreme.reduce(moved[:, feeds], axis=1)
+        step = np.empty_like(self.factor)
+        steps_by_kind(self._compact.held, self._compact.owed, fall, rise, step)
         self.factor *= step
-        self.reach *= float(step[active].max(initial=0.0))
-        if not (0 < self.reach < DRIFTS[-1]):
-            self.reach = 1.0
-            state.level[state.level != NEVER] = UNKNOWN
-        for s in np.flatnonzero(~((self.factor > 1 / _FULL_DRIFT) & (self.factor < _FULL_DRIFT))):
+        self.reach *= step[active].max(axis=0, initial=0.0)
+        lost = ~((self.reach > 1 / _FULL_DRIFT) & (self.reach < _FULL_DRIFT))
+        if lost.any():
+            self.reach[lost] = 1.0
+            state.stands[lost[self._compact.signature] & np.isfinite(state.stands)] = 0.0
+        for s in np.flatnonzero(active & ~((self.factor > 1 / _FULL_DRIFT) & (self.factor < _FULL_DRIFT)).all(axis=1)):
             self.factor[s] = 1.0
             for block, entries in enumerate(state.entries[s]):
                 stands = state.entry_stands[s, block, :entries]
                 stands[np.isfinite(stands)] = 0.0
 
-    @property
-    def lanes(self) -> Floats:
-        """`factor`, padded to LANES."""
-        padded = np.ones(LANES)
-        padded[: len(self.factor)] = self.factor
-        return padded
+
+def _by_group(compact: CompactBook, classes: Bools) -> list[tuple[int, Ints]]:
+    """The feeds of these classes of legs, by group."""
+    feeds = np.unique(compact.class_feed[classes])
+    groups = compact.feed_group[feeds]
+    return [(int(group), feeds[groups == group].astype(np.int64)) for group in np.unique(groups)]
+
+
+def _steps_by_kind(held: Any, owed: Any, fall: Any, rise: Any, step: Any) -> None:
+    """step (scenarios x kinds): the largest rise over the largest fall, of the groups that a kind owes and holds."""
+    one = np.uint64(1)
+    for s in parallel_range(len(step)):
+        for kind in range(len(held)):
+            low, high, rest = np.inf, 0.0, held[kind]
+            while rest:
+                low = min(low, fall[s, lowest_bit(rest)])
+                rest &= rest - one
+            rest = owed[kind]
+            while rest:
+                high = max(high, rise[s, lowest_bit(rest)])
+                rest &= rest - one
+            step[s, kind] = (high / low if high > 0 and low < np.inf else 1.0) * (1 + 1e-12)
+
+
+steps_by_kind = compiled(_steps_by_kind, parallel=True, error_model="numpy")
 
 
 def scenario_bits(chosen: Bools) -> np.uint64:

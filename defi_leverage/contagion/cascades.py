@@ -8,9 +8,8 @@ import numpy as np
 
 from defi_leverage.contagion.apart import Apart, scenarios_at_once, set_apart
 from defi_leverage.contagion.book import Book, Bools, Floats, Ints
-from defi_leverage.contagion.cascade_kernels import liquidate_round, sum_owed_beyond
+from defi_leverage.contagion.cascade_kernels import add_stretches, liquidate_round
 from defi_leverage.contagion.cascade_state import (
-    NEVER,
     TOTALS,
     Drift,
     State,
@@ -20,6 +19,7 @@ from defi_leverage.contagion.cascade_state import (
     scenario_bits,
 )
 from defi_leverage.contagion.incentives import profits
+from defi_leverage.contagion.insolvency import sum_owed_beyond
 from defi_leverage.contagion.lanes import LANES, tile_prices
 from defi_leverage.contagion.layout import CompactBook
 from defi_leverage.contagion.pair_kernels import rule_tables
@@ -205,14 +205,16 @@ def _liquidate(
     Of those that are through with their `last` round, accounts below 1 are counted as events and left alone. `market`:
     market prices, cumulative net sales and depth multipliers by scenario.
     """
-    for sums in (state.totals, state.sold, state.bought, state.bad):
-        sums[:] = 0.0
+    book, count = setting.book, len(feeds)
+    assets, venues = len(book.price), len(book.venue_ids)
+    totals, sold, bought = np.zeros((count, len(TOTALS))), np.zeros((count, assets)), np.zeros((count, assets))
+    bad = np.zeros((count, venues, assets))
     if not setting.apart.all():
         liquidate_round(
-            setting.compact, tile_prices(feeds.T)[0], scenario_bits(active), scenario_bits(last), drift.lanes,
+            setting.compact, tile_prices(feeds.T)[0], feeds, scenario_bits(active), scenario_bits(last), drift.factor,
             drift.reach, drift.slack, setting.kinds, setting.parameters, state,
         )  # fmt: skip
-    totals, sold, bought, bad = (sums.sum(axis=1) for sums in (state.totals, state.sold, state.bought, state.bad))
+        add_stretches(state, totals, sold, bought, bad)
     if apart is None:
         return totals, sold, bought, bad
     for s in np.flatnonzero(active).tolist():
@@ -249,7 +251,7 @@ def _owed_beyond(setting: _Setting, state: State, apart: Apart | None, feeds: Fl
     open_ended = ~converged if plain else np.ones(count, bool)  # else nobody is below 1, and so nobody insolvent
     if open_ended.any() and not setting.apart.all():
         sums = np.zeros((state.entries.shape[1], LANES))
-        sum_owed_beyond(compact, tile_prices(feeds.T)[0], scenario_bits(open_ended), NEVER, state, sums)
+        sum_owed_beyond(compact, tile_prices(feeds.T)[0], scenario_bits(open_ended), state, sums)
         owed += sums.sum(axis=0)[:count]
     if apart:
         owed += [apart.owed_beyond(s, feeds[s]) for s in range(count)]

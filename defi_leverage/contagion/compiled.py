@@ -21,6 +21,7 @@ parallel_range = numba.prange
 SOURCES = (
     "cascade_kernels",
     "cascade_state",
+    "insolvency",
     "kernels",
     "lanes",
     "layout",

@@ -137,8 +137,8 @@ def _lowest_ratio(_context: Any, over: Any, under: Any, mask: Any) -> Any:  # no
         chosen = builder.bitcast(arguments[2], ir.VectorType(ir.IntType(1), LANES))
         none = _spread(builder, ir.Constant(ir.FloatType(), float("inf")), _FLOATS)
         ratio = builder.select(chosen, builder.fdiv(high, low), none)
-        reduce = builder.module.declare_intrinsic(
-            "llvm.vector.reduce.fmin", (_FLOATS,), ir.FunctionType(ir.FloatType(), (_FLOATS,))
+        reduce = core.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.FloatType(), (_FLOATS,)), f"llvm.vector.reduce.fmin.v{LANES}f32"
         )
         return builder.fpext(builder.call(reduce, [ratio]), ir.DoubleType())
 

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from defi_leverage.contagion.book import Book, Bools, Floats, Int32s, Ints
 
-__all__ = ["BLOCK", "CompactBook", "grow", "lay_out"]
+__all__ = ["BLOCK", "GROUPS", "CompactBook", "grow", "lay_out"]
 
 BLOCK = 1024  # accounts a block: their legs stay in the second-level cache
 _SIGNATURES = 4096  # kinds of account that are told apart, at most
-_GROUPS = 64  # groups of feeds, at most: the bits of a number
+GROUPS = 64  # of feeds, at most: the bits of a number
 
 
 class CompactBook(NamedTuple):
@@ -26,7 +26,7 @@ class CompactBook(NamedTuple):
     counts.
 
     Feeds fall into groups by the asset that theirs is in the end a claim on (`feed_group`), and accounts into kinds by
-    the groups of what they hold and owe: signatures x groups. A kind may name more groups than an account of it has.
+    the groups of what they hold and owe (`held`, `owed`: a bit a group). A kind may name more groups than an account of it has.
     A tuple, because that is what compiled code takes.
     """
 
@@ -47,8 +47,8 @@ class CompactBook(NamedTuple):
     class_fee: Floats
     averages: Bools
     feed_group: Ints
-    held: Bools
-    owed: Bools
+    held: NDArray[np.uint64]
+    owed: NDArray[np.uint64]
     feeds: int
     assets: int
 
@@ -71,7 +71,7 @@ class CompactBook(NamedTuple):
 def lay_out(book: Book) -> CompactBook:
     """The compact form of a book, without a loop over its rows."""
     debts = np.bincount(book.leg_account[book.is_debt], minlength=len(book.account_ids))
-    held = np.diff(book.start) - debts
+    supplied = np.diff(book.start) - debts
     number = np.arange(len(debts))
     code = _codes(book.leg_asset, book.leg_feed, book.is_debt, book.weight, book.bonus, book.fee)
     example = np.zeros(int(code.max(initial=-1)) + 1, np.int64)
@@ -79,12 +79,12 @@ def lay_out(book: Book) -> CompactBook:
     averages = np.zeros(len(book.venue_ids), bool)
     averages[book.account_venue[book.averages_threshold]] = True
     feed_group = _feed_groups(book)
-    signature, *groups = _signatures(book, feed_group)
+    signature, (held_groups, owed_groups) = _signatures(book, feed_group)
     return CompactBook(
         start=book.start.copy(),  # the kernels' arrays are not read-only, for each kind is compiled for itself
         split=(book.start[1:] - debts).astype(np.int32),
         venue=book.account_venue.astype(np.int32),
-        order=np.lexsort((number, held, debts, number // BLOCK)).astype(np.int32),
+        order=np.lexsort((number, supplied, debts, number // BLOCK)).astype(np.int32),
         signature=signature,
         amount=book.amount.copy(),
         weighted=book.amount * book.weight,
@@ -98,8 +98,8 @@ def lay_out(book: Book) -> CompactBook:
         class_fee=book.fee[example],
         averages=averages,
         feed_group=feed_group,
-        held=groups[0],
-        owed=groups[1],
+        held=held_groups,
+        owed=owed_groups,
         feeds=len(book.feed_ids),
         assets=len(book.asset_ids),
     )
@@ -127,11 +127,11 @@ def _feed_groups(book: Book) -> Ints:
     still = ~book.follows_market
     still[list(book.ratio_feeds)] = False
     group = np.where(still, -1, root[book.feed_asset])
-    return np.minimum(pd.factorize(group)[0], _GROUPS - 1).astype(np.int64)
+    return np.minimum(pd.factorize(group)[0], GROUPS - 1).astype(np.int64)
 
 
-def _signatures(book: Book, feed_group: Ints) -> tuple[NDArray[np.uint16], Bools, Bools]:
-    """Per account its kind; kinds x groups that they hold, and that they owe. The rarest kinds share one."""
+def _signatures(book: Book, feed_group: Ints) -> tuple[NDArray[np.uint16], list[NDArray[np.uint64]]]:
+    """Per account its kind; by kind the groups that it holds, and that it owes. The rarest kinds share one."""
     accounts, bit = len(book.account_ids), np.uint64(1) << feed_group.astype(np.uint64)
     counts = book.is_debt | (book.weight > 0)
     of_leg = np.where(counts, bit[book.leg_feed], np.uint64(0))
@@ -145,8 +145,5 @@ def _signatures(book: Book, feed_group: Ints) -> tuple[NDArray[np.uint16], Bools
     kept = np.argsort(-number, kind="stable")[: _SIGNATURES - 1]
     place = np.full(len(kinds), len(kept))
     place[kept] = np.arange(len(kept))
-    groups = np.uint64(1) << np.arange(_GROUPS, dtype=np.uint64)
-    held, owed = (
-        np.vstack([mask[example[kept]][:, None] & groups != 0, np.ones((1, _GROUPS), bool)]) for mask in masks
-    )
-    return place[code].astype(np.uint16), held, owed
+    every = np.bitwise_or.reduce(bit, initial=np.uint64(0))
+    return place[code].astype(np.uint16), [np.append(mask[example[kept]], every) for mask in masks]

@@ -141,11 +141,14 @@ def compound_v2(
 ) -> Terms:
     """A close factor of the borrow; of all that is seized (not only of the incentive) 2.8 % goes to the reserves.
 
-    The incentive is the leg's bonus, or `liquidation_incentive` where the leg gives none. Source: Compound v2
+    The incentive is the leg's bonus, or `liquidation_incentive` where the leg gives none. A leg that gives a fee, as a
+    share of the incentive, has it kept instead of `protocol_share`. Source: Compound v2
     Comptroller.liquidateBorrowAllowed (closeFactorMantissa, 0.5e18 on mainnet), liquidateCalculateSeizeTokens
-    (liquidationIncentiveMantissa, 1.08e18) and CToken.seizeInternal (protocolSeizeShareMantissa = 2.8e16).
+    (liquidationIncentiveMantissa, 1.08e18) and CToken.seizeInternal (protocolSeizeShareMantissa = 2.8e16); Venus
+    Liquidator._splitLiquidationIncentive for a share of the incentive.
     """
-    return Terms(debt * close_factor, bonus if bonus > 0 else liquidation_incentive, protocol_share)
+    incentive = bonus if bonus > 0 else liquidation_incentive
+    return Terms(debt * close_factor, incentive, fee * (incentive / (1 + incentive)) if fee > 0 else protocol_share)
 
 
 def morpho_blue(

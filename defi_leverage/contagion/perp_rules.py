@@ -63,7 +63,8 @@ def perp_partial(
     positions above 100k USDC).
     """
     _, notional = _positions(accounts)
-    large = (notional > partial_above_usd) & (accounts.collateral > accounts.debt)
+    # Of an account that was levied of all its equity, rounding leaves some, which pays for nothing.
+    large = (notional > partial_above_usd) & (accounts.collateral > accounts.debt * (1 + 1e-12))
     fraction = np.where(large, close_fraction, 1.0)
     return _close(accounts, fraction, liquidation_fee, insurance_fund_usd, pro_rata)
 

@@ -1,11 +1,14 @@
 """Readers: one module or package a protocol, found by its name.
 
-A reader module has one public coroutine, `read`, of the type `Reader`. Adding a protocol touches no other file.
+A reader module has one public coroutine, `read`, of the type `Reader`. Where it needs more of a deployment than a root
+address, a mapping `OPTIONS` says what: options and their kinds (`address`, `text` or `whole`), each may be left out.
+Adding a protocol touches no other file.
 """
 
 import importlib
 import pkgutil
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
 from defi_leverage.errors import ConfigError
@@ -14,7 +17,7 @@ from defi_leverage.reading import Deployment, Reading
 if TYPE_CHECKING:
     from defi_leverage.chain import Chain
 
-__all__ = ["Progress", "Reader", "load_reader", "reader_names"]
+__all__ = ["Progress", "Reader", "load_reader", "reader_names", "reader_options"]
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as a reader goes on."""
@@ -40,7 +43,16 @@ def reader_names() -> tuple[str, ...]:
 
 def load_reader(name: str) -> Reader:
     """The reader of a protocol. Raises ConfigError, with the names there are, for an unknown one."""
+    reader: Reader = _module(name).read
+    return reader
+
+
+def reader_options(name: str) -> Mapping[str, str]:
+    """The options that a protocol's reader takes, and the kind of each. Raises ConfigError for an unknown protocol."""
+    return dict(getattr(_module(name), "OPTIONS", {}))
+
+
+def _module(name: str) -> ModuleType:
     if name not in reader_names():
         raise ConfigError(f"There is no reader {name!r}. There are: {', '.join(reader_names())}.", name=name)
-    reader: Reader = importlib.import_module(f"{__name__}.{name}").read
-    return reader
+    return importlib.import_module(f"{__name__}.{name}")

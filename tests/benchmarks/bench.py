@@ -25,7 +25,6 @@ from defi_leverage.contagion.kernels import (
     count_liquidatable,
     health_factors,
     tally_liquidatable,
-    worst_health_factors,
 )
 from defi_leverage.contagion.layout import CompactBook, lay_out
 from defi_leverage.contagion.scenario import Scenario
@@ -130,10 +129,9 @@ def measure(accounts: int) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     prices = draw_prices(book)
     single, columns = scipy_times(book, prices)
     health = best_of(lambda: count_liquidatable(compact, prices)) / SCENARIOS
-    worst = best_of(lambda: worst_health_factors(compact, prices)) / SCENARIOS
     tally = best_of(lambda: tally_liquidatable(compact, prices)) / SCENARIOS
     matrix = measure_matrix(compact, prices)
-    moving = compact.nbytes / triad_bandwidth()
+    moving = compact.health_nbytes / triad_bandwidth()
     level, slope = feed_lines(book, list(book.symbols).index("ETH"))
     curve = best_of(lambda: tally_along_price(compact, level, slope, np.linspace(0.3, 1.2, PRICES)))
     cascade, rounds = measure_cascades(book, compact, FALLS)
@@ -157,8 +155,7 @@ def measure(accounts: int) -> tuple[dict[str, Any], list[tuple[str, str]]]:
         ("book, bytes an account", f"{figures['bytes_per_account']:.1f}"),
         ("moving the book once at STREAM triad's speed", f"{moving * 1e3:.3f} ms"),
         ("health factors, counting those below 1, a scenario", f"{health * 1e3:.3f} ms"),
-        ("  the lowest an account / USD at risk / the whole matrix",
-         f"{worst * 1e3:.3f} / {tally * 1e3:.3f} / {matrix * 1e3:.3f} ms"),
+        ("  with USD at risk / the whole matrix", f"{tally * 1e3:.3f} / {matrix * 1e3:.3f} ms"),
         ("scipy CSR products, a scenario: alone / as one of 64 columns",
          f"{single * 1e3:.2f} / {columns * 1e3:.2f} ms"),
         ("  faster than scipy (target 20)",

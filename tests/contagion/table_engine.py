@@ -123,8 +123,9 @@ def run_tables(snapshot: Snapshot, scenario: Scenario, tables: Tables | None = N
         last = np.array(list(seen[-1].values()))
         off = [np.abs(np.array(list(prices.values())) - last) / last.clip(1e-300) for prices in seen[-1 - stale : -1]]
         moved = float(np.max(off, initial=0.0))
-        if moved > 0:
-            out.closest = min(out.closest, moved)  # the rounding of a price is no news
+        recent = out.rounds[-stale:] if stale else []
+        if moved > 0 or any(row["accounts"] for row in recent):
+            out.closest = min(out.closest, moved)  # trades that move a price by its rounding, or not: is that news?
         return moved > 0
 
     stale = scenario.stale_rounds
@@ -203,10 +204,9 @@ def _profit_test(
         fetched = value(pairs["asset_id"], pairs["sold"], scenario.sell_collateral)
         cost = value(pairs["asset_id_debt"], -pairs["repaid"], scenario.buy_debt)
         profit = (fetched - cost).fillna(-math.inf)
-        rounding = sum(
-            abs(sales[asset]) * market[asset] for asset in t.depth
-        )  # what went before, of which it is a part
-        off = ((profit - scenario.gas_usd).abs() / (fetched + cost + scenario.gas_usd + rounding)).min()
+        # What rounding leaves of a profit is a small part of what the market has seen, and of a dollar.
+        scale = 1 + fetched + cost + scenario.gas_usd + sum(abs(sales[asset]) * market[asset] for asset in t.depth)
+        off = ((profit - scenario.gas_usd).abs() / scale).min()
         out.closest = min(out.closest, float(off))
         return profit > scenario.gas_usd
 

@@ -149,9 +149,10 @@ def absorb_accounts(
                 taken = done[name].taken[leg["leg"]]
                 left = 0.0 if taken >= leg["value"] else leg["amount"] - taken / leg["price"]
                 amount[leg["leg"]] = max(0.0, left) if leg["price"] > 0 else leg["amount"]
-            for held, owed, share in takers[name]:
-                for leg, moved in ((held, done[name].moved_collateral), (owed, done[name].moved_debt)):
-                    amount[leg["leg"]] += share * moved / leg["price"] if moved > 0 else 0.0
+            for held, owed, share in takers[name]:  # the tokens of its two legs, whatever feed their takers have
+                moved = done[name].moved_collateral, done[name].moved_debt
+                for taker, leaving, usd in zip((held, owed), accounts[name], moved, strict=True):
+                    amount[taker["leg"]] += share * usd / leaving["price"] if usd > 0 else 0.0
     return (legs.assign(amount=amount), pd.DataFrame(rows, columns=DONE)) if rows else (legs, NOTHING)
 
 

@@ -77,7 +77,7 @@ def pair_terms(rule: str, p: dict[str, float], pairs: pd.DataFrame) -> pd.DataFr
         wanted = debt.where(whole, part)
     if rule == "compound_v2":
         bonus = bonus.where(bonus > 0, p["liquidation_incentive"])
-        kept = kept * 0 + p["protocol_share"]
+        kept = (pairs["fee"] * bonus / (1 + bonus)).where(pairs["fee"] > 0, p["protocol_share"])
     elif rule == "morpho_blue":
         incentive = 1 / (1 - p["cursor"] * (1 - pairs["weight"])) - 1
         bonus, kept = bonus.where(bonus > 0, incentive.clip(0, p["maximum_incentive"])), kept * 0
@@ -211,7 +211,8 @@ def _perp(rule: str, p: dict[str, float], own: list[dict[str, Any]], debt: float
     positions = [leg for leg in own if in_position(leg)]
     notional = sum(leg["value"] for leg in positions)
     equity = held - debt
-    whole = rule == "perp_full" or notional <= p["partial_above_usd"] or equity <= 0
+    none = equity <= 1e-12 * debt  # what rounding leaves of an equity that was levied is none
+    whole = rule == "perp_full" or notional <= p["partial_above_usd"] or none
     fraction = 1.0 if whole else p["close_fraction"]
     margin = sum(leg["value"] for leg in own if not in_position(leg) and not leg["is_debt"])
     owed = sum(leg["value"] for leg in own if not in_position(leg) and leg["is_debt"])

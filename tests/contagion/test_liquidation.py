@@ -98,6 +98,14 @@ def test_compound_v2_keeps_a_share_of_the_seizure() -> None:
     assert compound_v2(*account(factor=0.9, debt=1.0, collateral=2.0, bonus=0.1)).bonus == pytest.approx(0.1)
 
 
+def test_the_fee_of_a_leg_goes_before_the_share_of_the_venue() -> None:
+    """Venus: half of an incentive of 10 % is 0.05 of the 1.10 seized. Compound: 0.378 of 8 % is 2.8 % of 1.08."""
+    figures = account(factor=0.9, debt=1.0, collateral=2.0, bonus=0.1, fee=0.5)
+    assert compound_v2(*figures, protocol_share=0.0).kept == pytest.approx(0.05 / 1.1)
+    figures = account(factor=0.9, debt=1.0, collateral=2.0, bonus=0.08, fee=0.378)
+    assert compound_v2(*figures, protocol_share=0.0).kept == pytest.approx(0.028)
+
+
 @pytest.mark.parametrize(
     ("lltv", "factor"), [(0.86, 1.0438413361), (0.915, 1.0261672653), (0.965, 1.0106114199), (0.385, 1.15)]
 )

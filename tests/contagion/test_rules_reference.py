@@ -8,12 +8,16 @@ import pytest
 from hypothesis import Phase, assume, given, settings
 from hypothesis import strategies as st
 
+from defi_leverage.contagion.absorb_rules import Vaults
+from defi_leverage.contagion.book import compile_book
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.impact import IMPACT_MODELS, compile_impact, price_factor
 from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
+from defi_leverage.contagion.perp_rules import perp_partial
+from defi_leverage.contagion.prices import market_prices
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.snapshot import Snapshot
-from tests.books import random_books, wide_book
+from tests.books import make_snapshot, random_books, wide_book
 from tests.contagion.any_books import any_book, any_scenario, market_parameters
 from tests.contagion.table_engine import Tables, run_tables, tables_of
 from tests.contagion.table_impact import paid
@@ -150,3 +154,38 @@ def test_debt_and_collateral_are_conserved_under_every_rule(seed: int) -> None:
     assert (held <= initial[1] * (1 + 1e-9) + 1e-9).all()
     assert (result.amount >= 0).all()
     assert result.summary()["bad_debt_usd"] >= 0
+
+
+def test_redistributed_tokens_are_the_same_by_whatever_feed_their_taker_prices_them() -> None:
+    """Found by search: 10 ETH at a feed of 2000 must not become 8 at one of 2500."""
+    base = make_snapshot(
+        {"ETH": 2000.0, "USD": 1.0}, [({"ETH": 10.0}, {"USD": 18_500.0}), ({"ETH": 50.0}, {"USD": 100.0})],
+        weights={"ETH": 0.9}, rule="liquity_v1", parameters={"gas_compensation": 0.0},
+    )  # fmt: skip
+    other = pd.DataFrame([{"feed_id": "ETH/other", "asset_id": "ETH", "price_usd": 2500.0, "kind": "market"}])
+    feeds = pd.concat([base.feeds, other.assign(base_feed_id="", ratio=1.0, source="")], ignore_index=True)
+    theirs = (base.legs["account_id"] == "a1") & (base.legs["asset_id"] == "ETH")
+    legs = base.legs.assign(feed_id=base.legs["feed_id"].mask(theirs, "ETH/other"))
+    result = run_contagion(Snapshot.from_tables(base.tables | {"feeds": feeds, "legs": legs}), Scenario())
+    after = result.legs.set_index(["account_id", "asset_id"])["amount_after"]
+    assert after["a0"].tolist() == [0.0, 0.0]
+    assert after["a1"].tolist() == pytest.approx([60.0, 18_600.0], rel=1e-14)
+
+
+def test_an_equity_that_only_rounding_leaves_pays_for_no_partial_close() -> None:
+    """Found by search: an account that was levied of all its equity is closed whole, not by a fifth a round."""
+    value = np.array([1e6, 1e6 * (1 - 2e-16)])
+    accounts = Vaults(
+        np.array([0, 0]), np.array([False, True]), value, value, np.array([0.95, 1.0]), np.zeros(2), np.array([False])
+    )
+    assert perp_partial(accounts).taken.tolist() == value.tolist()
+
+
+def test_a_share_of_which_nothing_is_left_in_what_nobody_can_buy_has_no_price_and_no_warning() -> None:
+    base = make_snapshot(
+        {"A": 1.0, "aA": 1.0, "U": 1.0}, [({"A": 1.0}, {"U": 0.5})], depth={"A": 1.0}, model="constant_product"
+    )
+    backing = [{"asset_id": "aA", "underlying_id": "A", "units": 1.0, "kind": "deposited", "venue_id": "v"}]
+    book = compile_book(Snapshot.from_tables(base.tables | {"backing": pd.DataFrame(backing)}))
+    worthless = market_prices(book, np.zeros(3), np.array([-2.0, 0.0, 0.0]), 1.0, np.array([[1.0, 0.0, 0.0]]))
+    assert not np.isfinite(worthless[list(book.asset_ids).index("aA")])

@@ -22,12 +22,12 @@ _FUNCTIONS = (
     "isCToken",
     "isVToken",
     "exchangeRateStored",
-    "exchangeRateCurrent",
     "getCash",
     "totalBorrows",
     "totalReserves",
     "badDebt",
     "totalSupply",
+    "exchangeRateCurrent",  # last: it accrues interest, and would change what comes after it in one eth_call
 )
 
 
