@@ -15,16 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from defi_leverage.clusters import find_clusters, gain_matrix
+    from defi_leverage.clusters.compare import compare_snapshots
+    from defi_leverage.clusters.contagion_matrix import contagion_matrix
+    from defi_leverage.clusters.gain import gain_matrix
+    from defi_leverage.clusters.ranking import cluster_members, find_clusters
     from defi_leverage.contagion.engine import run_contagion
     from defi_leverage.contagion.scenario import Scenario
     from defi_leverage.export import export_graph
-    from defi_leverage.financed_collateral import trace_financed_collateral
-    from defi_leverage.graph import build_graph
+    from defi_leverage.graph.dependency import build_graph
+    from defi_leverage.graph.financed_collateral import trace_financed_collateral
+    from defi_leverage.graph.look_through import look_through_leverage
+    from defi_leverage.graph.loops import find_loops, loop_accounts
+    from defi_leverage.graph.owners import identify_owners
+    from defi_leverage.graph.structural_loops import find_structural_loops
     from defi_leverage.health import account_health
-    from defi_leverage.look_through import look_through_leverage
-    from defi_leverage.loops import find_loops, loop_accounts
-    from defi_leverage.owners import identify_owners
+    from defi_leverage.networks.shortfall import insolvency_at_market, lender_losses
     from defi_leverage.positions import import_positions
     from defi_leverage.snapshot import Snapshot
     from defi_leverage.store import load_snapshot, save_snapshot
@@ -35,7 +40,6 @@ if TYPE_CHECKING:
     from defi_leverage.stress.scenario_sets import grid, ladder, with_depth
     from defi_leverage.stress.sweep import run_scenarios
     from defi_leverage.stress_job import stress_test
-    from defi_leverage.structural_loops import find_structural_loops
     from defi_leverage.synthetic import synthetic_book
 
 __version__ = "0.1.0"
@@ -44,21 +48,26 @@ _HOME = {
     "Scenario": "contagion.scenario",
     "Snapshot": "snapshot",
     "account_health": "health",
-    "build_graph": "graph",
+    "build_graph": "graph.dependency",
+    "cluster_members": "clusters.ranking",
+    "compare_snapshots": "clusters.compare",
+    "contagion_matrix": "clusters.contagion_matrix",
     "export_graph": "export",
-    "find_clusters": "clusters",
-    "find_loops": "loops",
-    "find_structural_loops": "structural_loops",
-    "gain_matrix": "clusters",
+    "find_clusters": "clusters.ranking",
+    "find_loops": "graph.loops",
+    "find_structural_loops": "graph.structural_loops",
+    "gain_matrix": "clusters.gain",
     "grid": "stress.scenario_sets",
     "historical_scenario": "stress.market_shocks",
-    "identify_owners": "owners",
+    "identify_owners": "graph.owners",
     "import_positions": "positions",
+    "insolvency_at_market": "networks.shortfall",
     "ladder": "stress.scenario_sets",
+    "lender_losses": "networks.shortfall",
     "liquidation_curve": "stress.liquidation_curve",
     "load_snapshot": "store",
-    "look_through_leverage": "look_through",
-    "loop_accounts": "loops",
+    "look_through_leverage": "graph.look_through",
+    "loop_accounts": "graph.loops",
     "loss_table": "stress.risk",
     "reverse_stress_test": "stress.reverse",
     "risk_measures": "stress.risk",
@@ -67,7 +76,7 @@ _HOME = {
     "save_snapshot": "store",
     "stress_test": "stress_job",
     "synthetic_book": "synthetic",
-    "trace_financed_collateral": "financed_collateral",
+    "trace_financed_collateral": "graph.financed_collateral",
     "with_depth": "stress.scenario_sets",
 }
 
@@ -77,6 +86,9 @@ __all__ = [
     "__version__",
     "account_health",
     "build_graph",
+    "cluster_members",
+    "compare_snapshots",
+    "contagion_matrix",
     "export_graph",
     "find_clusters",
     "find_loops",
@@ -86,7 +98,9 @@ __all__ = [
     "historical_scenario",
     "identify_owners",
     "import_positions",
+    "insolvency_at_market",
     "ladder",
+    "lender_losses",
     "liquidation_curve",
     "load_snapshot",
     "look_through_leverage",

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from defi_leverage import __version__
-from defi_leverage.cli_analysis import contagion, diff, financed, lookthrough, loops
-from defi_leverage.cli_options import (
+from defi_leverage.commands.analysis import contagion, diff, financed, lookthrough, loops
+from defi_leverage.commands.options import (
     AccountsOption,
     BlockOption,
     ConfigOption,
@@ -32,7 +32,7 @@ from defi_leverage.cli_options import (
     parse_accounts,
     print_json,
 )
-from defi_leverage.cli_stress import shock, stress
+from defi_leverage.commands.stress import shock, stress
 from defi_leverage.errors import ConfigError, LeverageError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def scan(
     config: ConfigOption = None, output: OutputOption = None, block: BlockOption = None, as_json: JsonOption = False
 ) -> None:
     """Read every account of the configured protocols at one block, and write a snapshot."""
-    from defi_leverage import console
+    from defi_leverage.commands import console
     from defi_leverage.summary import describe_scan
 
     settings = load_settings(config)
@@ -121,10 +121,10 @@ def run(
     config: ConfigOption = None, output: OutputOption = None, block: BlockOption = None, as_json: JsonOption = False
 ) -> None:
     """The whole job: scan, loops, the configured scenarios and stress test, clusters, the graph, and figures."""
-    from defi_leverage import console
-    from defi_leverage.console_stress import print_stress
+    from defi_leverage.commands import console
+    from defi_leverage.commands.console_stress import print_stress
     from defi_leverage.export import export_graph
-    from defi_leverage.graph import build_graph
+    from defi_leverage.graph.dependency import build_graph
     from defi_leverage.logs import show_progress
     from defi_leverage.store import write_whole
     from defi_leverage.stress_job import stress_to_files
@@ -169,8 +169,8 @@ def graph(
     """Show what the dependency graph consists of; `export` writes it."""
     import pandas as pd
 
-    from defi_leverage import console
-    from defi_leverage.graph import build_graph
+    from defi_leverage.commands import console
+    from defi_leverage.graph.dependency import build_graph
     from defi_leverage.summary import plain
 
     built = build_graph(open_snapshot(snapshot), parse_accounts(accounts))
@@ -194,8 +194,8 @@ app.command()(contagion)
 @app.command()
 def clusters(snapshot: SnapshotArgument, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Find systemic leverage clusters, ranked by the smallest fall that sets each one off."""
-    from defi_leverage import console
-    from defi_leverage.clusters import find_clusters
+    from defi_leverage.clusters.ranking import find_clusters
+    from defi_leverage.commands import console
     from defi_leverage.logs import show_progress
     from defi_leverage.summary import plain
 
@@ -222,9 +222,9 @@ def export(
     as_json: JsonOption = False,
 ) -> None:
     """Write the dependency graph for Gephi, a browser or a data lake."""
-    from defi_leverage import console
+    from defi_leverage.commands import console
     from defi_leverage.export import export_graph
-    from defi_leverage.graph import build_graph
+    from defi_leverage.graph.dependency import build_graph
 
     ending = output.suffix.removeprefix(".").lower()
     known = [item.value for item in GraphFormat]
@@ -249,7 +249,7 @@ def import_(
     as_json: JsonOption = False,
 ) -> None:
     """Make a snapshot of positions of any origin."""
-    from defi_leverage import console
+    from defi_leverage.commands import console
     from defi_leverage.positions import TEMPLATE, import_positions
     from defi_leverage.store import save_snapshot
     from defi_leverage.summary import describe_scan

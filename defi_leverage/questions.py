@@ -7,7 +7,7 @@ from defi_leverage.abi import Abi, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import DecodeError, one_line
 
-__all__ = ["NOBODY", "Question", "ask", "decode", "decode_symbol", "probe"]
+__all__ = ["NOBODY", "Question", "ask", "ask_all", "ask_list", "decode", "decode_symbol", "probe"]
 
 NOBODY = "0x" + "00" * 20
 
@@ -42,6 +42,28 @@ async def ask(chain: Chain, abi: Abi, questions: Iterable[Question]) -> list[Any
     listed = list(questions)
     answers = await chain.call([(to, abi.encode(name, *arguments)) for to, name, arguments in listed])
     return [decode(abi, name, answer) for (_, name, _), answer in zip(listed, answers, strict=True)]
+
+
+async def ask_all(chain: Chain, abi: Abi, questions: Iterable[Question]) -> list[tuple[Any, ...] | None]:
+    """All results of each call, None where it fails or its contract does not have the function."""
+    listed = list(questions)
+    answers = await chain.call([(to, abi.encode(name, *arguments)) for to, name, arguments in listed])
+    return [_decode_all(abi, name, answer) for (_, name, _), answer in zip(listed, answers, strict=True)]
+
+
+def _decode_all(abi: Abi, function: str, answer: bytes | None) -> tuple[Any, ...] | None:
+    try:
+        return abi.decode(function, answer) if answer else None
+    except DecodeError:
+        return None
+
+
+async def ask_list(chain: Chain, abi: Abi, contract: str, count: str, entry: str) -> list[Any] | None:
+    """Every entry of a contract's list: `count()` of them, each `entry(i)`; None where it does not say how many."""
+    (number,) = await ask(chain, abi, [(contract, count, ())])
+    if number is None:
+        return None
+    return await ask(chain, abi, [(contract, entry, (index,)) for index in range(number)])
 
 
 async def probe(

@@ -104,7 +104,10 @@ class LegReading:
 
 @dataclass(frozen=True, slots=True)
 class AccountReading:
-    """One account at one venue, with the health factor and totals as the protocol itself reports them."""
+    """One account at one venue, with the health factor and totals as the protocol itself reports them.
+
+    `owner`: the address that it belongs to, where an owner may have several accounts, which then are not addresses.
+    """
 
     address: str
     mode: str
@@ -112,6 +115,7 @@ class AccountReading:
     collateral_base_raw: int
     debt_base_raw: int
     legs: tuple[LegReading, ...]
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)

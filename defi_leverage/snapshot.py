@@ -276,7 +276,7 @@ def _account_row(reading: Reading, account: AccountReading) -> dict[str, Any]:
     unbounded = account.health_factor_raw == venue.no_debt_raw
     return {
         "account_id": f"{reading.chain}:{account.address}@{venue.venue_id.rsplit(':', 1)[-1]}",
-        "owner": f"{reading.chain}:{account.address}",
+        "owner": f"{reading.chain}:{account.owner or account.address}",
         "venue_id": venue.venue_id,
         "mode": account.mode,
         "health_factor": float("inf") if unbounded else account.health_factor_raw / venue.health_factor_scale,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from defi_leverage.config_scenarios import read_stress
 from defi_leverage.errors import LeverageError
-from defi_leverage.plots_stress import draw_stress
+from defi_leverage.plots.stress import draw_stress
 from defi_leverage.price_files import read_price_history
 from defi_leverage.snapshot import Snapshot
 from defi_leverage.store import encode_table, save_report

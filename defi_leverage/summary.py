@@ -14,15 +14,15 @@ import networkx as nx
 import numpy as np
 import pandas as pd
 
-from defi_leverage.clusters import find_clusters, gain_matrix
+from defi_leverage.clusters.ranking import find_clusters, gain_matrix
 from defi_leverage.config import Config
 from defi_leverage.contagion.book import compile_book
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import LeverageError
+from defi_leverage.graph.loops import find_loops
 from defi_leverage.health import account_health
-from defi_leverage.loops import find_loops
-from defi_leverage.plots import plot_gain, plot_graph, plot_ladder, plot_leverage, plot_rounds, to_png
+from defi_leverage.plots.overview import plot_gain, plot_graph, plot_ladder, plot_leverage, plot_rounds, to_png
 from defi_leverage.snapshot import Snapshot
 
 if TYPE_CHECKING:

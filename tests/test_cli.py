@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 import defi_leverage
-from defi_leverage.console import usd
+from defi_leverage.commands.console import usd
 from defi_leverage.snapshot import Snapshot
 from defi_leverage.store import save_snapshot
 from defi_leverage.summary import describe_leverage, plain

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from defi_leverage.errors import ConfigError, SnapshotError
 from defi_leverage.export import GRAPH_FORMATS, export_graph
-from defi_leverage.graph import build_graph
+from defi_leverage.graph.dependency import build_graph
 from defi_leverage.synthetic import synthetic_book
 
 TEXT = st.text(

@@ -11,12 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defi_leverage.clusters import find_clusters
+from defi_leverage.clusters.ranking import find_clusters
 from defi_leverage.config import load_config
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.scenario import Scenario
+from defi_leverage.graph.loops import find_loops, loop_accounts
 from defi_leverage.health import account_health
-from defi_leverage.loops import find_loops, loop_accounts
 from defi_leverage.positions import import_positions
 from defi_leverage.snapshot import Snapshot
 

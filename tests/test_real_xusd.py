@@ -19,8 +19,8 @@ import pytest
 
 from defi_leverage.contagion.book import compile_book
 from defi_leverage.contagion.engine import run_contagion
+from defi_leverage.contagion.losses import account_shortfalls
 from defi_leverage.contagion.scenario import Scenario
-from defi_leverage.losses import account_shortfalls
 from defi_leverage.networks.shortfall import insolvency_at_market, lender_losses
 from defi_leverage.snapshot import Snapshot
 

@@ -9,8 +9,8 @@ import pytest
 
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.scenario import Scenario
+from defi_leverage.graph.loops import find_loops, loop_accounts
 from defi_leverage.health import account_health
-from defi_leverage.loops import find_loops, loop_accounts
 from defi_leverage.snapshot import Snapshot
 from defi_leverage.store import load_snapshot, save_snapshot
 from tests.devnet.record_sample import scan_devnet

@@ -271,7 +271,8 @@ def crvusd(
     )[:, None]  # in units of the highest band's upper edge
     passed = np.clip((ratio**number - price) / (ratio**number - ratio ** (number + 1)), 0.0, 1.0)
     before = np.clip((1 - _share(collateral, first_collateral))[:, None] * len(number) - number, 0.0, 1.0)
-    sold, left = np.maximum(passed - before, 0.0), 1 - np.maximum(passed, before)
+    sold = np.where(passed - before > 1e-12, passed - before, 0.0)  # less is the rounding of what was sold before
+    left = 1 - np.maximum(passed, before)
     mean = ratio ** (number + 0.5)
     with np.errstate(divide="ignore", invalid="ignore"):
         received = ((1 - jump) * mean + jump * np.minimum(mean, price**3 / mean**2)) / price

@@ -20,6 +20,7 @@ __all__ = ["add_stretches", "liquidate_round"]
 
 _ROUNDING = 1 + 1e-9  # far above what sums of some legs may differ by
 _SINGLE = 1 - 1e-6  # beyond what is lost to seven digits
+_ANY = 1e30  # what an account stands whose health factor is infinite
 
 
 def _write_off(book: Any, account: int, amount: Any, at: int, price: Any, bad: Any, totals: Any) -> bool:
@@ -182,7 +183,8 @@ def _find_candidates(
             found[s, many[s]] = account
             many[s] += 1
         plain = 1e-20 < debt[lowest_bit(whole)] < 1e20 if whole else True  # within the range of seven digits
-        state.stands[account] = lowest_ratio(collateral, debt, whole) / (1 + slack) * now * _SINGLE if plain else 0.0
+        stands = lowest_ratio(collateral, debt, whole) / (1 + slack) * now * _SINGLE if plain else 0.0
+        state.stands[account] = min(stands, _ANY)
 
 
 find_candidates = compiled_leaf(_find_candidates, error_model="numpy")

@@ -19,6 +19,7 @@ __all__ = [
     "State",
     "begin",
     "changed_legs",
+    "fresh_stands",
     "reserve_state",
     "scenario_bits",
 ]
@@ -84,13 +85,18 @@ def _reserve(shape: tuple[int, ...], dtype: type[np.generic]) -> NDArray[Any]:
     return np.frombuffer(pages, dtype, prod(shape)).reshape(shape)
 
 
-def begin(compact: CompactBook, book: Book, state: State, count: int, left_out: Bools) -> State:
-    """`state` as it is before the first round of `count` scenarios; accounts `left_out` are never looked at."""
+def fresh_stands(compact: CompactBook, book: Book, left_out: Bools) -> NDArray[np.float32]:
+    """`State.stands` before the first round; accounts `left_out` are never looked at."""
     # A debt that nothing secures is bad debt from before, not a scenario's: no rule can act on it.
     counts = ~book.is_debt & (book.weight > 0) & (book.amount > 0)
     secured = np.bincount(book.leg_account[counts], minlength=compact.accounts) > 0
     owes = compact.split < compact.start[1:]
-    state.stands[:] = np.where(secured & owes & ~left_out, 0.0, np.inf)
+    return np.where(secured & owes & ~left_out, np.float32(0.0), np.float32(np.inf))
+
+
+def begin(state: State, count: int, stands: NDArray[np.float32]) -> State:
+    """`state` as it is before the first round of `count` scenarios."""
+    state.stands[:] = stands
     state.touched[:] = 0
     state.entries[:] = 0
     state.used[:] = 0

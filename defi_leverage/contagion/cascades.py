@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defi_leverage.contagion.apart import Apart, scenarios_at_once, set_apart
 from defi_leverage.contagion.book import Book, Bools, Floats, Ints
@@ -15,6 +16,7 @@ from defi_leverage.contagion.cascade_state import (
     State,
     begin,
     changed_legs,
+    fresh_stands,
     reserve_state,
     scenario_bits,
 )
@@ -92,7 +94,11 @@ def run_cascades(
     apart = np.isin(book.account_venue, np.flatnonzero(kinds < 0)) | (switches.liquidators == "rational")
     most = scenarios_at_once(int(apart[book.leg_account].sum()), LANES)
     width = -(-count // max(-(-count // most), 1))
-    setting = _Setting(book, compact, switches, frozen, kinds, parameters, apart, keep_legs)
+    owed = float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
+    setting = _Setting(
+        book, compact, switches, frozen, kinds, parameters, apart, fresh_stands(compact, book, apart),
+        supplied_tokens(book), owed, keep_legs,
+    )  # fmt: skip
     state = reserve_state(compact, book, width)
     # Scenarios of like severity go together, because an account is passed over only in all of a batch at once.
     order = np.argsort(shocks.min(axis=1, initial=0.0), kind="stable")
@@ -108,7 +114,9 @@ def run_cascades(
 
 
 class _Setting(NamedTuple):
-    """What all batches share. `kinds`, `parameters`: `rule_tables`; `apart`: accounts that are not in the kernels."""
+    """What all batches share. `kinds`, `parameters`: `rule_tables`; `apart`: accounts that are not in the kernels;
+    `stands`: `fresh_stands`; `supply`: `supplied_tokens`; `debt_usd`: all debt before the shock.
+    """
 
     book: Book
     compact: CompactBook
@@ -117,6 +125,9 @@ class _Setting(NamedTuple):
     kinds: Ints
     parameters: Floats
     apart: Bools
+    stands: NDArray[np.float32]
+    supply: Floats
+    debt_usd: float
     keep_legs: bool
 
 
@@ -126,9 +137,9 @@ def _run_batch(setting: _Setting, state: State, shocks: Floats, feed_shocks: Flo
     selling, buying = float(switches.sell_collateral), float(switches.buy_debt)
     steps = switches.steps if switches.arrival == "continuous" else 1
     stale = switches.stale_rounds
-    state = begin(compact, book, state, count, setting.apart)
+    state = begin(state, count, setting.stands)
     apart = set_apart(book, setting.apart, count) if setting.apart.any() else None
-    supply = supplied_tokens(book)
+    supply = setting.supply
     sales, traded = np.zeros((count, assets)), np.zeros((count, assets), bool)
     bad_debt, totals = np.zeros((count, venues, assets)), np.zeros((count, len(TOTALS)))
     exhausted, rounds = np.zeros((count, assets), bool), np.zeros(count, np.int64)
@@ -181,9 +192,9 @@ def _run_batch(setting: _Setting, state: State, shocks: Floats, feed_shocks: Flo
         seized_usd=totals[:, 3],
         protocol_fee_usd=totals[:, 4],
         bad_debt_usd=totals[:, 5],
-        bad_debt_share=_share_of_debt(book, totals[:, 5]),
+        bad_debt_share=totals[:, 5] / setting.debt_usd if setting.debt_usd > 0 else np.zeros(count),
         insolvency_usd=totals[:, 5] + _owed_beyond(setting, state, apart, feeds, converged),
-        amplification=_amplification(book, shocked, path[-1]),
+        amplification=_amplification(book, supply.sum(axis=0), shocked, path[-1]),
         exhausted=exhausted,
         missing_depth=traded & book.missing_depth,
         beyond_range=beyond_range(book, sales, depth),
@@ -265,15 +276,8 @@ def _largest_change(before: Floats, after: Floats) -> Floats:
     return largest
 
 
-def _share_of_debt(book: Book, usd: Floats) -> Floats:
-    owed = float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
-    return usd / owed if owed > 0 else np.zeros_like(usd)
-
-
-def _amplification(book: Book, shocked: Floats, final: Floats) -> Floats:
-    """`ContagionResult.amplification` by scenario."""
-    held = ~book.is_debt
-    supplied = np.bincount(book.leg_asset[held], weights=book.amount[held], minlength=len(book.price))
+def _amplification(book: Book, supplied: Floats, shocked: Floats, final: Floats) -> Floats:
+    """`ContagionResult.amplification` by scenario; `supplied`: tokens by asset."""
     base, after_shock, at_end = ((supplied * price).sum(axis=-1) for price in (book.price, shocked, final))
     falls = base - after_shock > 1e-12 * base
     ratio: Floats = np.divide(base - at_end, base - after_shock, out=np.full(len(final), np.nan), where=falls)

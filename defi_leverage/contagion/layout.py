@@ -26,8 +26,8 @@ class CompactBook(NamedTuple):
     counts.
 
     Feeds fall into groups by the asset that theirs is in the end a claim on (`feed_group`), and accounts into kinds by
-    the groups of what they hold and owe (`held`, `owed`: a bit a group). A kind may name more groups than an account of it has.
-    A tuple, because that is what compiled code takes.
+    the groups of what they hold and owe (`held`, `owed`: a bit a group). A kind may name more groups than an account of
+    it has. A tuple, because that is what compiled code takes.
     """
 
     start: Int32s

@@ -117,7 +117,7 @@ def pass_on(book: Book, flow: Floats, price: Floats) -> Floats:
 
 def supplied_tokens(book: Book) -> Floats:
     """Tokens supplied, venues x assets, before the shock."""
-    supplied = np.zeros((len(book.venue_ids), len(book.price)))
-    legs = ~book.is_debt
-    np.add.at(supplied, (book.account_venue[book.leg_account[legs]], book.leg_asset[legs]), book.amount[legs])
-    return supplied
+    venues, assets = len(book.venue_ids), len(book.price)
+    place = book.account_venue[book.leg_account] * assets + book.leg_asset
+    supplied = np.bincount(place, weights=np.where(book.is_debt, 0.0, book.amount), minlength=venues * assets)
+    return supplied.reshape(venues, assets)

@@ -13,9 +13,9 @@ import pandas as pd
 
 from defi_leverage.contagion.book import Book, Floats
 from defi_leverage.contagion.engine import resolve_shocks
+from defi_leverage.contagion.losses import account_shortfalls
 from defi_leverage.contagion.prices import market_prices, supplied_tokens
 from defi_leverage.contagion.result import ContagionResult
-from defi_leverage.losses import account_shortfalls
 from defi_leverage.networks.exposures import spread_bad_debt, supply_exposures
 from defi_leverage.snapshot import Snapshot
 

@@ -17,11 +17,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from defi_leverage.financed_collateral import trace_financed_collateral
-from defi_leverage.graph import build_graph
-from defi_leverage.look_through import look_through_leverage
-from defi_leverage.loop_search import Leg, find_ways, search_cycles
-from defi_leverage.structural_loops import find_structural_loops
+from defi_leverage.graph.dependency import build_graph
+from defi_leverage.graph.financed_collateral import trace_financed_collateral
+from defi_leverage.graph.look_through import look_through_leverage
+from defi_leverage.graph.loop_search import Leg, find_ways, search_cycles
+from defi_leverage.graph.structural_loops import find_structural_loops
 from defi_leverage.synthetic import synthetic_book
 
 ASSETS, LEGS, LONGEST, LARGEST, SEED = 1000, 5000, 6, 1000, 1

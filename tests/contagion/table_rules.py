@@ -193,7 +193,7 @@ def _crvusd(p: dict[str, float], own: list[dict[str, Any]], debt: float, held: f
         mean = math.sqrt(top * bottom)
         passed = min(1.0, max(0.0, (top - price) / (top - bottom)))
         before = min(1.0, max(0.0, gone - band))
-        part = max(0.0, passed - before)
+        part = passed - before if passed - before > 1e-12 else 0.0
         pays = (1 - p["jump"]) * mean + p["jump"] * min(mean, price**3 / (top * bottom))
         sold += part * a_band
         proceeds += part * a_band * pays / price

@@ -18,9 +18,10 @@ from defi_leverage.protocols.aave_v3.health import ARITHMETICS, NO_DEBT, Holder,
 from defi_leverage.protocols.aave_v3.pool import NOBODY, Pool, find_pool
 from defi_leverage.protocols.aave_v3.price_feeds import read_feeds
 from defi_leverage.protocols.aave_v3.reserves import Category, Reserve, read_reserves
-from defi_leverage.reading import AccountReading, Deployment, FeedReading, LegReading, Reading
+from defi_leverage.reading import NO_CAP, AccountReading, Deployment, FeedReading, LegReading, Reading
 from defi_leverage.snapshot import from_readings
 from tests.devnet import description
+from tests.devnet.aave_parameters import reserve as parameters
 from tests.devnet.build import OWNER
 from tests.devnet.calldata import decode_result, encode_call
 from tests.devnet.session import Devnet
@@ -149,6 +150,14 @@ class TestDevnet:
         rates = from_readings([scene.reading]).rates
         assert rates["borrow_rate"].tolist() == [(m.borrow_rate_ray or 0) / RAY for m in scene.reading.markets]
         assert rates["supply_rate"].tolist() == [(m.supply_rate_ray or 0) / RAY for m in scene.reading.markets]
+
+    def test_caps_are_the_pool_s(self, scene: Scene) -> None:
+        rates = from_readings([scene.reading]).rates.set_index("asset_id")
+        for symbol in ("WETH", "USDC"):
+            row = rates.loc[asset(scene.devnet, symbol)]
+            limits = parameters(symbol)
+            assert (row["supply_cap"], row["borrow_cap"]) == (limits.supply_cap, limits.borrow_cap)
+            assert 0 < row["utilisation"] < 1
 
     def test_the_accounts_are_those_with_a_balance(self, scene: Scene) -> None:
         market, devnet = scene.market, scene.devnet
@@ -652,6 +661,32 @@ async def test_fixed_and_pegged_feeds() -> None:
     feeds = await feeds_of([gho, usd, peg], answers)
     assert [feed.kind for feed in feeds] == ["fixed", "fixed", "market"]
     assert feeds[2].source.endswith(f"market ratio {AGGREGATOR} times {AGGREGATOR}")
+
+
+async def test_the_feeds_of_sparklend() -> None:
+    """An exchange rate times `ethSource`, which does not say its rate, and a FixedPriceOracle."""
+    dai = reserve(2, "DAI")
+    answers = {
+        (LST.source, "ethSource"): ETH.source,
+        (LST.source, "latestAnswer"): 3_600 * USD,
+        (ETH.source, "latestAnswer"): 3_000 * USD,
+        (ETH.source, "description"): "ETH / USD",
+        (ETH.source, "latestRound"): 7,
+        (dai.source, "price"): USD,
+        (dai.source, "latestAnswer"): USD,
+    }
+    eth, lst, fixed = await feeds_of([ETH, LST, dai], answers)
+    assert [feed.kind for feed in (eth, lst, fixed)] == ["market", "ratio", "fixed"]
+    assert (lst.base_feed_id, lst.ratio_raw / lst.ratio_scale) == (eth.feed_id, 1.2)
+    _, _, live = await feeds_of([ETH, LST, dai], answers | {(dai.source, "latestRound"): 3})
+    assert live.kind == "market"
+
+
+def test_a_cap_of_zero_is_none() -> None:
+    plain = reserve(0)
+    assert (plain.supply_cap, plain.borrow_cap) == (NO_CAP, NO_CAP)
+    capped = replace(plain, configuration=plain.configuration | 5 << 80 | 7 << 116)
+    assert (capped.supply_cap, capped.borrow_cap) == (7 * WAD, 5 * WAD)
 
 
 async def test_symbols_and_reserves_that_do_not_answer() -> None:

@@ -1,27 +1,16 @@
 """The markets of a Morpho Blue contract at the pinned block, with the interest due."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
+from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.protocols.morpho_blue.arithmetic import Totals, accrue
-from defi_leverage.questions import NOBODY, ask, decode, decode_symbol
+from defi_leverage.questions import NOBODY, ask
 
 __all__ = ["Market", "Token", "read_markets", "read_tokens"]
-
-_MOST_DECIMALS = 36
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
-    """An ERC-20 token; the address checksummed."""
-
-    address: str
-    symbol: str
-    decimals: int
-    problem: str = ""  # why its amounts mean nothing; "" where they do
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,22 +106,3 @@ def _market(
         price=price or None,
         problem=next((str(why) for wrong, why in problems if wrong), ""),
     )
-
-
-async def read_tokens(chain: Chain, addresses: set[str]) -> dict[str, Token]:
-    """Symbol and decimals of ERC-20 tokens, by address."""
-    erc20 = load_abi("erc20")
-    wanted: Sequence[str] = sorted(addresses)
-    calls = [(address, erc20.encode(name)) for address in wanted for name in ("symbol", "decimals")]
-    answers = iter(await chain.call(calls))
-    tokens = {}
-    for address in wanted:
-        symbol, decimals = decode_symbol(next(answers)), decode(erc20, "decimals", next(answers))
-        shown = symbol or f"{address[:6]}..{address[-4:]}"
-        problem = ""
-        if decimals is None:
-            problem = f"{shown} does not answer decimals()"
-        elif decimals > _MOST_DECIMALS:
-            problem = f"{shown} has {decimals} decimals"
-        tokens[address] = Token(address, shown, decimals or 0, problem)
-    return tokens

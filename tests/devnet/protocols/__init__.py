@@ -6,7 +6,6 @@ and kept on disk for that selection:
 
     @pytest.mark.devnet("morpho")               # the `devnet` fixture then is the base with Morpho on it
     @pytest.mark.devnet("morpho", "vaults")     # one chain with both; `@pytest.mark.devnet` alone is the base
-    "venus",  # Venus core pool: five markets, two e-mode pools, VAI debt, a Liquidator that takes its share
     devnet.description.protocols["morpho"]      # what the module returned
     open_devnet(protocols=["morpho"])           # the same outside pytest; `python -m tests.devnet morpho` serves it
 
@@ -21,7 +20,6 @@ and put its name into PROTOCOLS. The module has one public function, of the type
         yield "late"
         ...
         return {"address": address, "accounts": {...}, "reads": [site.reads("morpho", "Morpho Blue", address, block)]}
-    "venus",  # Venus core pool: five markets, two e-mode pools, VAI debt, a Liquidator that takes its share
 
 Rules: the names to yield are the WAVES of population.py, in their order, none twice. Between two yields a protocol has
 the chain to itself; it may mine blocks within the wave's day. Randomness comes from ``site.rng`` and addresses from
@@ -58,6 +56,8 @@ PROTOCOLS = (
     "vaults",  # ERC-4626 vaults, a Uniswap v2 pool, and a third Aave market that takes their shares as collateral
     "morpho",  # Morpho Blue with eight sound markets and three broken ones, and a MetaMorpho vault
     "venus",  # Venus core pool: five markets, two e-mode pools, VAI debt, a Liquidator that takes its share
+    "aave_v2",  # Aave v2: a market in ETH with stable and variable debt, and a small one in USD
+    "euler_v2",  # Stand-in of Euler v2: nine sound vaults, an LTV that ramps down, sub-accounts, two broken vaults
 )
 """In the order in which they are built."""
 

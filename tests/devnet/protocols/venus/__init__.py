@@ -41,7 +41,9 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     crowd.borrow(users[20:], "DAI", 0.3, 0.9)
     crowd.borrow(crowd.supply("liquidatable", "WETH", some("WETH", 5, 3, 60)), "USDC", 0.998, 0.999)
     for turn in range(1, 13):
-        crowd.loop("emode_looper", ("wstETH", "WETH"), *some("wstETH", 1, 1, 90), turn, rng.uniform(0.8, 0.99), ETH_POOL)
+        crowd.loop(
+            "emode_looper", ("wstETH", "WETH"), *some("wstETH", 1, 1, 90), turn, rng.uniform(0.8, 0.99), ETH_POOL
+        )
     yield "slump"
     for turn in range(1, 9):
         crowd.loop("plain_looper", ("wstETH", "WETH"), *some("wstETH", 1, 1, 90), turn, rng.uniform(0.8, 0.97))
@@ -49,9 +51,11 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     crowd.borrow(users, "DAI", 0.4, 0.97)
     crowd.borrow(users[::3], "WETH", 0.3, 0.9)
     for turn in range(1, 6):
-        crowd.loop("stable_looper", ("USDC", "DAI"), *some("USDC", 1, 5e3, 4e5), turn, rng.uniform(0.8, 0.99), STABLE_POOL)
+        crowd.loop(
+            "stable_looper", ("USDC", "DAI"), *some("USDC", 1, 5e3, 4e5), turn, rng.uniform(0.8, 0.99), STABLE_POOL
+        )
     minters = crowd.supply("vai_minter", "WETH", some("WETH", 8, 1, 60))
-    crowd.mint_vai(minters, 0.3, 0.95)
+    crowd.mint_vai(minters, 0.5, 0.97)
     crowd.borrow(minters[:3], "USDC", 0.2, 0.4)
     yield "late"
     crowd.supply("supplier", "WBTC", some("WBTC", 5, 0.1, 2), entered=False)
@@ -68,6 +72,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     return {
         "reads": [site.reads("compound_v2", "Venus core pool", venus.comptroller, first_block)],
         **asdict(venus),
+        "owner": site.owner,
         "accounts": crowd.plain(),
         "markets": {symbol: list(figures) for symbol, figures in MARKETS.items()},
         "pools": {str(pool): {s: list(f) for s, f in members.items()} for pool, members in POOLS.items()},

@@ -75,7 +75,8 @@ def deploy_venus(site: Site) -> Venus:
         "ERC1967Proxy", deployer.deploy("Liquidator", comptroller, comptroller, comptroller), b""
     )
     deployer.send(
-        liquidator, ("initialize(uint256,address,address)", TREASURY_SHARE * WAD // 100, access, deployer.deploy("ShareReserve"))
+        liquidator,
+        ("initialize(uint256,address,address)", TREASURY_SHARE * WAD // 100, access, deployer.deploy("ShareReserve")),
     )
     deployer.send(comptroller, ("_setLiquidatorContract(address)", liquidator))
     return Venus(comptroller, oracle, v_tokens, vai, controller, liquidator)
@@ -197,7 +198,5 @@ def _deploy_vai(site: Site, deployer: Deployer, comptroller: str, access: str) -
         ("setBaseRate(uint256)", 3 * 10**16),
     )
     deployer.send(vai, ("rely(address)", unitroller))
-    deployer.send(
-        comptroller, ("_setVAIController(address)", unitroller), ("_setVAIMintRate(uint256)", 8_000)
-    )
+    deployer.send(comptroller, ("_setVAIController(address)", unitroller), ("_setVAIMintRate(uint256)", 10_000))
     return vai, unitroller

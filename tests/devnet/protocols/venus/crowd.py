@@ -65,9 +65,7 @@ class Crowd:
     def mint_vai(self, users: Iterable[str], low: float, high: float) -> None:
         """Each mints a share of the VAI that its controller lets it mint."""
         for user in users:
-            (_, room) = self._call(
-                self._venus.vai_controller, "getMintableVAI(address)", "(uint256,uint256)", user
-            )
+            (_, room) = self._call(self._venus.vai_controller, "getMintableVAI(address)", "(uint256,uint256)", user)
             amount = int(room * self._site.rng.uniform(low, high))
             self._chain.send([transaction(user, self._venus.vai_controller, "mintVAI(uint256)", amount)])
 
