@@ -96,6 +96,7 @@ class Config:
     stress: StressPlan
     clusters: Mapping[str, Any]
     read_backing: bool = True
+    read_owners: bool = True
 
 
 def expand_urls(chain: ChainConfig, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:

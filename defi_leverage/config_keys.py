@@ -32,6 +32,7 @@ ROOT = {
     "output": Key(read.path, Path("out")),
     "block": Key(read.block, "finalized"),
     "read_backing": Key(read.flag, True),
+    "read_owners": Key(read.flag, True),
     "chains": Key(read.table("[chains.ethereum]"), {}, secret=True),
     "depth": Key(lambda rows: rows, []),
     "backing": Key(lambda rows: rows, []),

@@ -135,6 +135,16 @@ class VenueReading:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnerLink:
+    """Who acts for an owner of accounts, both CAIP-10; `kind` is one of the kinds in the snapshot's schema."""
+
+    owner: str
+    controller: str
+    kind: str
+    source: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Reading:
     """Everything one reader found at one block. `failed` maps an account to why it was set aside."""
 
@@ -150,6 +160,7 @@ class Reading:
     accounts: tuple[AccountReading, ...]
     found: int
     failed: dict[str, str] = field(default_factory=dict)
+    links: tuple[OwnerLink, ...] = ()
     gaps: dict[str, str] = field(default_factory=dict)
     """What else is missing, by name, with the reason: markets left out whole, accounts that were not found."""
 

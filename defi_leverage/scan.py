@@ -6,7 +6,7 @@ not answer ends the scan, for part of a chain at one block is no snapshot of it.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -16,8 +16,9 @@ from defi_leverage.chain import Chain, open_chain
 from defi_leverage.config import ChainConfig, Config, expand_urls
 from defi_leverage.errors import ConfigError, ReaderError
 from defi_leverage.market import apply_config
+from defi_leverage.owner_links import read_owner_links
 from defi_leverage.protocols import load_reader
-from defi_leverage.reading import ClaimsReading, Deployment, Reading
+from defi_leverage.reading import ClaimsReading, Deployment, OwnerLink, Reading
 from defi_leverage.snapshot import Snapshot, from_readings
 from defi_leverage.store import SAMPLE, load_snapshot
 
@@ -59,20 +60,29 @@ async def read_chains(config: Config, block: int | str, progress: Progress | Non
         raise ConfigError(f"block {block} cannot be meant for {len(config.chains)} chains; use finalized or latest")
     urls = {chain.name: expand_urls(chain) for chain in config.chains}  # before anything is read
     found = await _all(
-        [_read_chain(chain, urls[chain.name], block, config.read_backing, progress) for chain in config.chains]
+        [
+            _read_chain(chain, urls[chain.name], block, config.read_backing, config.read_owners, progress)
+            for chain in config.chains
+        ]
     )
     results = [result for chain_results in found for result in chain_results]
     readings = [result for result in results if isinstance(result, Reading)]
     claims = [result for result in results if isinstance(result, ClaimsReading)]
-    failures = [result for result in results if not isinstance(result, Reading | ClaimsReading)]
+    links = [result for result in results if isinstance(result, OwnerLink)]
+    failures = [result for result in results if not isinstance(result, Reading | ClaimsReading | OwnerLink)]
     if not readings:
         raise ReaderError("nothing could be read: " + "; ".join(failure["why"] for failure in failures))
-    return from_readings(readings, failures, claims)
+    return from_readings(readings, failures, claims, links)
 
 
 async def _read_chain(
-    chain_config: ChainConfig, urls: tuple[str, ...], block: int | str, with_backing: bool, progress: Progress | None
-) -> "list[Reading | ClaimsReading | _Failure]":
+    chain_config: ChainConfig,
+    urls: tuple[str, ...],
+    block: int | str,
+    with_backing: bool,
+    with_owners: bool,
+    progress: Progress | None,
+) -> "list[Reading | ClaimsReading | OwnerLink | _Failure]":
     async with open_chain(chain_config.name, chain_config.chain_id, urls, block) as chain:
         log.info("%s: block %d, %s", chain.name, chain.block.number, chain.block.hash)
         found = await _all([_read_deployment(chain, item, progress) for item in chain_config.deployments])
@@ -80,8 +90,19 @@ async def _read_chain(
         readings = [result for result in results if isinstance(result, Reading)]
         if with_backing and readings:
             results.append(await read_backing(chain, readings, _stages(progress, f"{chain.name} backing")))
+        if with_owners and readings:
+            results.extend(await _read_owners(chain, readings, _stages(progress, f"{chain.name} owners")))
         await chain.confirm()
         return results
+
+
+async def _read_owners(chain: Chain, readings: Sequence[Reading], tell: Progress) -> tuple[OwnerLink, ...]:
+    """Who acts for the owners of accounts that are contracts."""
+    addresses = sorted({account.owner or account.address for reading in readings for account in reading.accounts})
+    tell("who controls them", 0, len(addresses))
+    links = await read_owner_links(chain, addresses)
+    tell("who controls them", len(addresses), len(addresses))
+    return links
 
 
 def _stages(progress: Progress | None, where: str) -> Progress:

@@ -7,7 +7,7 @@ bonuses fractions. Everything downstream (graph, contagion, clusters) reads thes
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, Self, TypeVar
@@ -23,6 +23,7 @@ from defi_leverage.reading import (
     BackingReading,
     ClaimsReading,
     LegReading,
+    OwnerLink,
     Reading,
     market_prices,
 )
@@ -114,10 +115,12 @@ def from_readings(
     readings: Iterable[Reading],
     failures: Iterable[Mapping[str, Any]] = (),
     claims_readings: Iterable[ClaimsReading] = (),
+    links: Iterable[OwnerLink] = (),
 ) -> Snapshot:
     """Turn integer readings into one snapshot; `failures` are coverage rows of venues that could not be read at all.
 
-    `claims_readings`: what derived assets are claims on, which goes before what a venue's reader takes for it.
+    `claims_readings`: what derived assets are claims on, which goes before what a venue's reader takes for it. `links`:
+    who acts for owners of accounts, beside what readers found.
 
     An asset, feed or backing that several readings share is kept once. An asset's market price is the price of its
     first market feed, else of its first feed, and `price_source` names that feed. Depth is left empty: it does not come
@@ -133,7 +136,9 @@ def from_readings(
     accounts: list[dict[str, Any]] = []
     legs: list[dict[str, Any]] = []
     coverage: list[dict[str, Any]] = []
+    owners = dict.fromkeys(links)
     for reading in readings:
+        owners |= dict.fromkeys(reading.links)
         _merge_feeds(feeds, reading)
         prices = {asset_id: (float(price), source) for asset_id, (price, source) in market_prices(reading).items()}
         for asset in reading.assets:
@@ -157,7 +162,13 @@ def from_readings(
             coverage.append(_gaps_row(claims_reading))
     coverage.extend(dict(failure) for failure in failures)
     rows = {"assets": list(assets.values()), "feeds": list(feeds.values()), "venues": venues, "accounts": accounts}
-    rows |= {"legs": legs, "backing": list(backing.values()), "rates": rates, "coverage": coverage}
+    rows |= {
+        "ownership": [asdict(link) for link in owners],
+        "legs": legs,
+        "backing": list(backing.values()),
+        "rates": rates,
+        "coverage": coverage,
+    }
     schema = load_schema()
     return Snapshot.from_tables(
         {name: pd.DataFrame(table) if table else _empty(schema[name]) for name, table in rows.items()}

@@ -16,6 +16,7 @@ from defi_leverage.chain import Chain
 from defi_leverage.config import Config, load_config
 from defi_leverage.errors import ConfigError, ReaderError
 from defi_leverage.fixed_point import WAD
+from defi_leverage.graph.owners import identify_owners
 from defi_leverage.health import account_health
 from defi_leverage.reading import (
     AccountReading,
@@ -31,7 +32,9 @@ from defi_leverage.store import load_snapshot
 from tests.command_line import one_error, run
 from tests.devnet import cache
 from tests.devnet.anvil import Anvil
+from tests.devnet.artifacts import compile_contracts
 from tests.devnet.build import SEED
+from tests.devnet.chain import deploy
 from tests.rpc_server import Node, block_hash, serve
 
 if TYPE_CHECKING:
@@ -225,6 +228,36 @@ def test_the_devnet_from_its_configuration(devnet: "Devnet", tmp_path: Path) -> 
     assert len(snapshot.venues) == 2
     assert len(snapshot.accounts) >= 600
     assert (account_health(snapshot)["health_factor"] > 0).all()
+
+
+PROXY = """// SPDX-License-Identifier: MIT
+pragma solidity 0.8.26;
+
+/// Answers what DappHub's DSProxy answers to who controls it. It executes nothing.
+contract Proxy {
+    address public constant owner = OWNER;
+    address public constant authority = address(0);
+    address public constant cache = address(1);
+}
+"""
+
+
+@pytest.mark.devnet
+def test_a_proxy_belongs_to_who_controls_it(devnet: "Devnet", tmp_path: Path) -> None:
+    """One of the borrowers becomes a proxy, and another one is its owner: one person in the snapshot."""
+    proxy, person = devnet.deployments["aave_v3_0"].of_kind("eth_borrower")[:2]
+    source = tmp_path / "Proxy.sol"
+    source.write_text(PROXY.replace("OWNER", person))
+    made = deploy(devnet.chain, person, compile_contracts("0.8.26", [source])["Proxy"])
+    devnet.rpc("anvil_setCode", proxy, devnet.rpc("eth_getCode", made, "latest"))
+    config = tmp_path / "devnet.toml"
+    for switch, owners in (("true", {person}), ("false", {proxy, person})):
+        config.write_text(f"read_owners = {switch}\n{devnet.config()}")
+        found = scan_module.scan(load_config(config), "latest")
+        assert len(found.ownership) == (switch == "true")
+        owner = identify_owners(found)
+        theirs = found.accounts.set_index("account_id")["owner"].isin([f"eip155:31337:{a}" for a in (proxy, person)])
+        assert set(owner[theirs[theirs].index]) == {f"eip155:31337:{a}" for a in owners}
 
 
 @pytest.mark.devnet

@@ -1,6 +1,7 @@
 """Owners joined across protocols, and links read from contracts' answers encoded by hand."""
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -138,10 +139,11 @@ async def test_links_are_read_from_contracts() -> None:
     links = await read_owner_links(
         cast("Chain", Replies(contracts)), [at(number) for number in (1, 2, 3, 4, 5, 6, 7, 8, 1)]
     )
-    assert [{key: row[key].lower() for key in ("owner", "controller", "kind")} for row in links.to_dict("records")] == [
-        {"owner": address(1), "controller": address(0xAA), "kind": "dsproxy"},
-        {"owner": address(2), "controller": address(0xBB), "kind": "safe"},
+    assert [(link.owner.lower(), link.controller.lower(), link.kind) for link in links] == [
+        (address(1), address(0xAA), "dsproxy"),
+        (address(2), address(0xBB), "safe"),
     ]
-    joined = Snapshot.from_tables(book([address(1), address(0xAA), address(2)]).tables | {"ownership": links})
+    ownership = pd.DataFrame([asdict(link) for link in links])
+    joined = Snapshot.from_tables(book([address(1), address(0xAA), address(2)]).tables | {"ownership": ownership})
     assert [owner.lower() for owner in identify_owners(joined)] == [address(0xAA), address(0xAA), address(0xBB)]
-    assert (await read_owner_links(cast("Chain", Replies({})), [])).empty
+    assert (await read_owner_links(cast("Chain", Replies({})), [])) == ()
