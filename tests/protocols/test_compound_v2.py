@@ -358,7 +358,7 @@ async def test_a_past_block(devnet: Devnet) -> None:
     devnet.set_price("WETH", 2_000)
     past, present = await read(devnet, block), await read(devnet)
     assert (past.block_number, past.failed, present.failed) == (block, {}, {})
-    below = [sum(a.health_factor_raw < WAD for a in reading.accounts) for reading in (past, present)]
+    below = [sum((a.health_factor_raw or 0) < WAD for a in reading.accounts) for reading in (past, present)]
     assert below[0] < below[1]
 
 

@@ -178,6 +178,14 @@ async def test_what_a_seizure_leaves_to_the_protocol(ethereum: Ethereum) -> None
     }
 
 
+async def test_what_the_liquidator_of_the_first_venus_keeps(ethereum: Ethereum) -> None:
+    """5 % of what is repaid, out of an incentive of 8 %: 0.625 of it, whatever the cToken says."""
+    ethereum.answers(COMPTROLLER, FAMILY, liquidatorContract=address(30))
+    ethereum.answers(address(30), FAMILY, treasuryPercentMantissa=5 * 10**16)
+    legs = [leg for item in (await scan(ethereum)).accounts for leg in item.legs if leg.side == "collateral"]
+    assert {leg.protocol_fee_wad for leg in legs} == {625 * 10**15}
+
+
 async def test_two_markets_of_one_underlying(ethereum: Ethereum) -> None:
     reading = await scan(ethereum)
     asset_id = f"eip155:1/erc20:{WBTC}"
