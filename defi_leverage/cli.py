@@ -219,10 +219,16 @@ def export(
     output: Annotated[Path, typer.Option("--output", "-o", metavar="FILE", show_default=False)],
     file_format: Annotated[GraphFormat | None, typer.Option("--format", help="Default: by the file's ending.")] = None,
     accounts: AccountsOption = "50",
+    shocks: Annotated[
+        list[str] | None,
+        typer.Option("--shock", metavar="ASSET=CHANGE", help="Add what each venue's liquidations cost the others."),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Write the dependency graph for Gephi, a browser or a data lake."""
+    from defi_leverage.clusters.contagion_matrix import contagion_edges, contagion_graph_edges, contagion_matrix
     from defi_leverage.commands import console
+    from defi_leverage.contagion.scenario import Scenario, parse_shocks
     from defi_leverage.export import export_graph
     from defi_leverage.graph.dependency import build_graph
 
@@ -231,7 +237,11 @@ def export(
     if file_format is None and ending not in known:
         raise ConfigError(f"{output}: its ending names no format; add --format with one of {', '.join(known)}")
     chosen: Any = file_format.value if file_format else ending
-    built = build_graph(open_snapshot(snapshot), parse_accounts(accounts))
+    loaded = open_snapshot(snapshot)
+    built = build_graph(loaded, parse_accounts(accounts))
+    if shocks:
+        scenario = Scenario(", ".join(shocks), *parse_shocks(shocks))
+        built.add_edges_from(contagion_graph_edges(contagion_edges(contagion_matrix(loaded, scenario))))
     export_graph(built, output, chosen)
     found = {"file": str(output), "format": chosen, "nodes": len(built), "edges": built.number_of_edges()}
     if not print_json(found, as_json):

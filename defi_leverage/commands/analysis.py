@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415 - each command imports what it needs, so that --help answers at once.
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -111,12 +112,18 @@ def contagion(
     shocks: Annotated[
         list[str], typer.Option("--shock", metavar="ASSET=CHANGE", help="WETH=-30%, or feed:wstETH=-5% for its oracle.")
     ],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="DIR", help="Heat maps and tables go here.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """What each venue's liquidations cost the others: their lenders' extra losses, and what is seized there."""
     from defi_leverage.clusters.contagion_matrix import MEASURES, contagion_edges, contagion_matrix
     from defi_leverage.commands import console
     from defi_leverage.contagion.scenario import Scenario, parse_shocks
+    from defi_leverage.plots.contagion import plot_contagion
+    from defi_leverage.plots.style import to_png
+    from defi_leverage.store import write_whole
     from defi_leverage.summary import plain
 
     loaded = open_snapshot(snapshot)
@@ -124,7 +131,12 @@ def contagion(
     scenario = Scenario(", ".join(shocks), *parse_shocks(shocks))
     found: dict[str, Any] = {"scenario": scenario.name}
     for measure in MEASURES:
-        edges = contagion_edges(contagion_matrix(loaded, scenario, measure))  # type: ignore[arg-type]
+        matrix = contagion_matrix(loaded, scenario, measure)  # type: ignore[arg-type]
+        edges = contagion_edges(matrix)
+        if output:
+            title = f"{measure.removesuffix('_usd').replace('_', ' ')}, {scenario.name}"
+            write_whole(output / f"{measure}.csv", matrix.to_csv().encode())
+            write_whole(output / f"{measure}.png", to_png(plot_contagion(matrix, names, title=title)))
         for end in ("source", "target"):
             edges[end] = [names.get(venue) or venue for venue in edges[f"{end}_venue_id"]]
         found[measure] = edges

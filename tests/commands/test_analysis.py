@@ -61,13 +61,26 @@ def test_borrowed_collateral_and_where_it_was_borrowed() -> None:
     assert answer["collateral"][0]["asset"] == "wstETH"
 
 
-def test_what_venues_do_to_each_other() -> None:
+def test_what_venues_do_to_each_other(tmp_path: Path) -> None:
     answer = found("contagion", "sample", "--shock", "WETH=-20%")
     ends = {(row["source"], row["target"]) for row in answer["collateral_loss_usd"]}
     assert ends == {("Core 3.0", "Core 3.2"), ("Core 3.2", "Core 3.0")}
-    code, out, _ = run("contagion", "sample", "--shock", "WETH=-20%")
+    code, out, _ = run("contagion", "sample", "--shock", "WETH=-20%", "-o", tmp_path)
     assert code == 0
     assert "Core 3.2" in out
+    written = pd.read_csv(tmp_path / "collateral_loss_usd.csv", index_col=0)
+    of_table = sorted(float(str(row["usd"])) for row in answer["collateral_loss_usd"])
+    assert sorted([written.iloc[0, 1], written.iloc[1, 0]]) == pytest.approx(of_table)
+    assert (tmp_path / "collateral_loss_usd.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_venues_do_to_each_other_are_edges(tmp_path: Path) -> None:
+    code, _, _ = run("export", "sample", "-o", tmp_path / "g.json", "--accounts", 0, "--shock", "WETH=-20%")
+    assert code == 0
+    edges = json.loads((tmp_path / "g.json").read_text())["edges"]
+    (caused,) = [edge for edge in edges if edge["kind"] == "causes"]
+    assert (caused["level"], caused["source"].startswith("venue:")) == ("contagion", True)
+    assert caused["usd"] == found("contagion", "sample", "--shock", "WETH=-20%")["lender_loss_usd"][0]["usd"]
 
 
 def test_a_snapshot_does_not_differ_from_itself(fallen: Path) -> None:
