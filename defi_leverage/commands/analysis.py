@@ -134,7 +134,7 @@ def contagion(
         matrix = contagion_matrix(loaded, scenario, measure)  # type: ignore[arg-type]
         edges = contagion_edges(matrix)
         if output:
-            title = f"{measure.removesuffix('_usd').replace('_', ' ')}, {scenario.name}"
+            title = f"{measure.removesuffix('_usd').replace('_', ' ').capitalize()}, {scenario.name}"
             write_whole(output / f"{measure}.csv", matrix.to_csv().encode())
             write_whole(output / f"{measure}.png", to_png(plot_contagion(matrix, names, title=title)))
         for end in ("source", "target"):

@@ -52,7 +52,7 @@ def plot_contagion(
     left_out = len(matrix) - len(kept)
     heading = title or "Contagion between venues"
     write_title(axes, heading + (f" ({left_out} smaller left out)" if left_out else ""))
-    figure.colorbar(image, ax=axes, label="extra loss, USD", shrink=0.8)
+    figure.colorbar(image, ax=axes, label="extra loss", shrink=0.8, format=lambda value, _: money(value))
     return figure
 
 

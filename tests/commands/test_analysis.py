@@ -70,7 +70,7 @@ def test_what_venues_do_to_each_other(tmp_path: Path) -> None:
     assert "Core 3.2" in out
     written = pd.read_csv(tmp_path / "collateral_loss_usd.csv", index_col=0)
     of_table = sorted(float(str(row["usd"])) for row in answer["collateral_loss_usd"])
-    assert sorted([written.iloc[0, 1], written.iloc[1, 0]]) == pytest.approx(of_table)
+    assert sorted(float(str(written.iloc[at])) for at in ((0, 1), (1, 0))) == pytest.approx(of_table)
     assert (tmp_path / "collateral_loss_usd.png").read_bytes().startswith(b"\x89PNG")
 
 
