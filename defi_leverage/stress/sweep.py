@@ -1,13 +1,16 @@
 """Stress tests: many scenarios on one snapshot, one row each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
+from defi_leverage.contagion.batches import run_batch
 from defi_leverage.contagion.book import Book, compile_book
 from defi_leverage.contagion.engine import resolve_shocks, run_contagion
+from defi_leverage.contagion.layout import lay_out
+from defi_leverage.contagion.losses import account_shortfalls
 from defi_leverage.contagion.result import ContagionResult
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.snapshot import Snapshot, resolve_asset
@@ -63,29 +66,58 @@ def run_scenarios(
 ) -> StressResult:
     """Run every scenario on its own; the order makes no difference to any of them.
 
-    `progress` is called with (finished, all) after each; `collect` keeps a table of each result, such as
+    `progress` is called with (finished, all) from time to time; `collect` keeps a table of each result, such as
     `functools.partial(loss_table, by="venue")`, for results themselves are too large to keep by the thousand.
-    `book` may carry `compile_book(snapshot)` from an earlier call.
-    A KeyboardInterrupt ends the run and returns what is finished. Raises SnapshotError or ScenarioError before the
-    first run where any scenario names what the snapshot does not have.
+    `book` may carry `compile_book(snapshot)` from an earlier call. Much work of which nothing is collected goes to the
+    compiled engine (`contagion.batches`), whose figures are those of `run_contagion` to rounding (1e-9); the choice
+    depends on the number of accounts and scenarios alone.
+    A KeyboardInterrupt ends the run and returns the first scenarios, as far as they are finished. Raises SnapshotError
+    or ScenarioError before the first run where any scenario names what the snapshot does not have.
     """
     asked = list(scenarios)
     book = book or compile_book(snapshot)
     check_names(snapshot, asked, book)
-    finished: list[tuple[dict[str, object], pd.DataFrame]] = []
+    in_batches = collect is None and len(asked) * len(book.account_ids) >= _WORTH_COMPILING
+    parts = _run_in_batches(snapshot, asked, book) if in_batches else _run_singly(snapshot, asked, book, collect)
+    rows: list[dict[str, object]] = []
+    collected: list[pd.DataFrame] = []
     try:
-        for number, scenario in enumerate(asked):
-            result = run_contagion(snapshot, scenario, book)
-            kept = collect(result).assign(number=number, scenario=scenario.name) if collect else pd.DataFrame()
-            finished.append(({"scenario": scenario.name, **scenario_outcome(result)}, kept))
+        for row, kept in parts:
+            if len(kept):
+                collected.append(kept.assign(number=len(rows), scenario=asked[len(rows)].name))
+            rows.append({"scenario": asked[len(rows)].name, **row})
             if progress is not None:
-                progress(len(finished), len(asked))
+                progress(len(rows), len(asked))
     except KeyboardInterrupt:
         pass  # what is finished is returned, and `complete` says that it is not all
-    table = pd.DataFrame([row for row, _ in finished], columns=["scenario", *OUTCOME_COLUMNS])
+    table = pd.DataFrame(rows, columns=["scenario", *OUTCOME_COLUMNS])
     table.index.name = "number"
-    collected = [kept for _, kept in finished if len(kept)]
     return StressResult(table, len(asked), pd.concat(collected, ignore_index=True) if collected else pd.DataFrame())
+
+
+_Part = tuple[dict[str, object], pd.DataFrame]
+_WORTH_COMPILING = 2_000_000  # accounts times scenarios: some ten seconds of the plain engine, as long as compiling
+_AT_ONCE = 256  # scenarios between two steps of progress
+
+
+def _run_singly(
+    snapshot: Snapshot, scenarios: Sequence[Scenario], book: Book, collect: Collect | None
+) -> Iterator[_Part]:
+    for scenario in scenarios:
+        result = run_contagion(snapshot, scenario, book)
+        yield scenario_outcome(result), collect(result) if collect else pd.DataFrame()
+
+
+def _run_in_batches(snapshot: Snapshot, scenarios: Sequence[Scenario], book: Book) -> Iterator[_Part]:
+    compact, nothing = lay_out(book), pd.DataFrame()
+    for start in range(0, len(scenarios), _AT_ONCE):
+        ends = run_batch(snapshot, scenarios[start : start + _AT_ONCE], book, compact)
+        for at in range(len(ends.rounds)):
+            row: dict[str, object] = {}
+            for name in OUTCOME_COLUMNS:
+                value = getattr(ends, name)[at]
+                row[name] = ", ".join(sorted(set(book.symbols[value]))) if np.ndim(value) else value.item()
+            yield row, nothing
 
 
 def check_names(snapshot: Snapshot, scenarios: Iterable[Scenario], book: Book) -> None:
@@ -118,14 +150,12 @@ def scenario_outcome(result: ContagionResult) -> dict[str, object]:
     """
     summary, book = result.summary(), result.book
     debt_before = float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
-    counts = book.is_debt | (book.weight > 0)
-    value = np.where(book.is_debt, 1.0, -1.0) * result.amount * result.final_feed_price[book.leg_feed]
-    owed_beyond = np.bincount(book.leg_account[counts], weights=value[counts], minlength=len(book.account_ids))
+    owed_beyond = account_shortfalls(book, result.amount, result.final_feed_price[book.leg_feed])
     bad_debt = float(summary["bad_debt_usd"])
     return {
         **{name: _flat(summary[name]) for name in OUTCOME_COLUMNS if name in summary},
         "bad_debt_share": bad_debt / debt_before if debt_before > 0 else 0.0,
-        "insolvency_usd": bad_debt + float(np.maximum(owed_beyond, 0.0).sum()),
+        "insolvency_usd": bad_debt + float(owed_beyond.sum()),
     }
 
 

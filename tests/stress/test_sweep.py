@@ -14,6 +14,7 @@ from defi_leverage.snapshot import Snapshot
 from defi_leverage.stress.risk import loss_table
 from defi_leverage.stress.scenario_sets import grid, ladder, with_depth
 from defi_leverage.stress.sweep import OUTCOME_COLUMNS, run_scenarios, scenario_outcome
+from defi_leverage.synthetic import synthetic_book
 from tests.books import make_snapshot, wide_book
 
 POSITIONS = [
@@ -154,3 +155,35 @@ def test_a_row_says_how_far_a_run_was_from_its_end() -> None:
     assert row["residual"] > 0
     assert (row["beyond_range"], row["exhausted"]) == ("", "")
     assert row["toxic_liquidations"] == summary["toxic_liquidations"]
+
+
+def test_much_work_is_done_by_the_compiled_engine_and_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = synthetic_book(300, seed=7)
+    scenarios = [
+        *ladder("ETH", [-0.1, -0.3, -0.5]),
+        *with_depth(ladder(["ETH", "BTC"], [-0.2, -0.4]), [0.25]),
+        Scenario("later", {"ETH": -0.4}, arrival="continuous", steps=3),
+        Scenario("dearer", {"ETH": -0.1}, rate_shocks={"USDC": 0.2}),
+    ]
+    singly = run_scenarios(snapshot, scenarios).table
+    monkeypatch.setattr("defi_leverage.stress.sweep._WORTH_COMPILING", 1)
+    monkeypatch.setattr("defi_leverage.stress.sweep._AT_ONCE", 3)
+    told: list[tuple[int, int]] = []
+    together = run_scenarios(snapshot, scenarios, progress=lambda *step: told.append(step)).table
+    pd.testing.assert_frame_equal(together, singly, rtol=1e-9)
+    assert told[-1] == (len(scenarios), len(scenarios))
+    assert singly["accounts_liquidated"].max() > 20
+
+
+def test_an_interrupted_batch_leaves_the_first_scenarios(monkeypatch: pytest.MonkeyPatch) -> None:
+    snapshot = synthetic_book(50, seed=7)
+    monkeypatch.setattr("defi_leverage.stress.sweep._WORTH_COMPILING", 1)
+    monkeypatch.setattr("defi_leverage.stress.sweep._AT_ONCE", 2)
+
+    def interrupt(finished: int, _: int) -> None:
+        if finished == 4:
+            raise KeyboardInterrupt
+
+    stopped = run_scenarios(snapshot, ladder("ETH", [-0.1, -0.2, -0.3, -0.4, -0.5]), progress=interrupt)
+    assert (len(stopped.table), stopped.complete) == (4, False)
+    assert stopped.table["scenario"].tolist() == ["ETH -10 %", "ETH -20 %", "ETH -30 %", "ETH -40 %"]
