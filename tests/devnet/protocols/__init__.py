@@ -58,6 +58,15 @@ PROTOCOLS = (
     "venus",  # Venus core pool: five markets, two e-mode pools, VAI debt, a Liquidator that takes its share
     "aave_v2",  # Aave v2: a market in ETH with stable and variable debt, and a small one in USD
     "euler_v2",  # Stand-in of Euler v2: nine sound vaults, an LTV that ramps down, sub-accounts, two broken vaults
+    "synthetix_perps_v2",  # Synthetix PerpsV2: isolated perp markets of ETH and BTC from production bytecode
+    "perp_curie",  # Perpetual Protocol v2: a cross-margin clearing house over two Uniswap v3 pools
+    "comet",  # two Comets (stand-ins): one in USD with eighteen collaterals, one in ETH
+    "maker",  # Maker (stand-ins): five ilks and two broken ones, vaults of the CDP manager and raw ones
+    "liquity_v1",  # stand-in: Liquity v1's troves against LUSD, two of them redistributed
+    "liquity_v2",  # stand-in: three branches of Liquity v2 with batches, zombies and a shutdown
+    "crvusd",  # stand-in: mint and LlamaLend markets with loans above, inside and below their bands
+    "aave_v4",  # Stand-in of Aave v4: a hub and a spoke, dynamic configurations, premiums, a deficit, a dead reserve
+    "fluid",  # Stand-in of Fluid: positions that are stale since a liquidation, smart collateral, a broken oracle
 )
 """In the order in which they are built."""
 
