@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from defi_leverage.config_http import HttpVenueConfig, read_http_venues
 from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, OPTION_KINDS, ROOT, ROWS
 from defi_leverage.config_scenarios import read_scenario, read_stress
 from defi_leverage.config_values import Key, nearest, read_rows, read_table
@@ -30,6 +31,7 @@ __all__ = [
     "Config",
     "DepthConfig",
     "FeedConfig",
+    "HttpVenueConfig",
     "expand_urls",
     "load_config",
 ]
@@ -97,6 +99,7 @@ class Config:
     clusters: Mapping[str, Any]
     read_backing: bool = True
     read_owners: bool = True
+    venues: tuple[HttpVenueConfig, ...] = ()
 
 
 def expand_urls(chain: ChainConfig, environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
@@ -150,7 +153,8 @@ def _default_path() -> Path:
 def _read_config(tables: dict[str, Any], file: Path) -> Config:
     values = read_table(tables, ROOT, "")
     chains = tuple(_read_chain(name, table) for name, table in values.pop("chains").items())
-    if values["source"] == "chains" and not chains:
+    venues = read_http_venues(values.pop("venues"), file.parent)
+    if values["source"] == "chains" and not chains and not venues:
         raise ConfigError('source is "chains" but there is no [chains.NAME] table; add one, or set source = "sample"')
     clusters = read_table(values.pop("clusters"), CLUSTERS, "clusters.")
     scenarios = values.pop("scenarios")
@@ -172,6 +176,7 @@ def _read_config(tables: dict[str, Any], file: Path) -> Config:
     return Config(
         path=file,
         chains=chains,
+        venues=venues,
         depth=tuple(DepthConfig(**row) for row in rows["depth"]),
         backing=tuple(BackingConfig(**row) for row in rows["backing"]),
         feeds=tuple(FeedConfig(**row) for row in rows["feeds"]),

@@ -12,6 +12,7 @@ __all__ = [
     "CLUSTERS",
     "DEPLOYMENT",
     "DRAWS",
+    "HTTP_VENUE",
     "OPTION_KINDS",
     "PRICES",
     "REVERSE_SEARCH",
@@ -34,6 +35,7 @@ ROOT = {
     "read_backing": Key(read.flag, True),
     "read_owners": Key(read.flag, True),
     "chains": Key(read.table("[chains.ethereum]"), {}, secret=True),
+    "venues": Key(read.table("[[venues.hyperliquid]]"), {}, secret=True),
     "depth": Key(lambda rows: rows, []),
     "backing": Key(lambda rows: rows, []),
     "feeds": Key(lambda rows: rows, []),
@@ -55,6 +57,16 @@ OPTION_KINDS: Mapping[str, Key] = {  # of a reader's OPTIONS
     "address": Key(read.address, None),
     "text": Key(read.text, None),
     "whole": Key(read.whole(0), None),
+    "amount": Key(read.number(0, inclusive=True), None),
+    "texts": Key(read.texts('["main"]'), None),
+}
+HTTP_VENUE: Mapping[str, Key] = {  # of a venue that is not on a chain; url None: the network's own
+    "name": Key(read.text),
+    "network": Key(read.text, "mainnet"),
+    "url": Key(read.text, None, secret=True),
+    "accounts": Key(read.texts('["0x..."]'), ()),
+    "accounts_file": Key(read.path, None),
+    "budget": Key(read.number(0), None),
 }
 ROWS: Mapping[str, Mapping[str, Key]] = {
     "depth": {

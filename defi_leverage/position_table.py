@@ -41,7 +41,7 @@ COLUMNS: dict[str, tuple[str | None, str]] = {
     "rule_parameters": ("{}", 'JSON object, such as {"close_factor": 0.5}'),
     "protocol_fee": ("0", "share of the bonus that the protocol keeps, as a fraction"),
     "health_factor": ("", "as the protocol reports it, to compare; inf without debt"),
-    "mode": ("cross", "cross, isolated or emode:N"),
+    "mode": ("cross", "cross, isolated, emode:N or bands:N"),
     "decimals": ("18", "decimals of the asset"),
     "owner": ("", "empty: the account"),
 }

@@ -103,19 +103,58 @@ class LegReading:
 
 
 @dataclass(frozen=True, slots=True)
+class PerpReading:
+    """A position in one perp market: its size in the asset's raw units, negative when short; money in 1e-18 USD.
+
+    `accrued_funding_usd_wad` and `accrued_fees_usd_wad`: what it owes since they were last settled, negative where it
+    is owed. A price of None is not known, or there is none.
+    """
+
+    asset_id: str
+    size_raw: int
+    entry_price_usd_wad: int | None
+    maintenance_ratio_wad: int
+    accrued_funding_usd_wad: int = 0
+    accrued_fees_usd_wad: int = 0
+    liquidation_price_usd_wad: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AccountReading:
     """One account at one venue, with the health factor and totals as the protocol itself reports them.
 
-    `owner`: the address that it belongs to, where an owner may have several accounts, which then are not addresses.
+    `owner`: the address that it belongs to, where an owner may have several accounts, which then are not addresses. A
+    venue without a health factor (perps) has None; the totals of a margin account are, in 1e-18 USD, its equity and the
+    margin below which it is liquidated.
     """
 
     address: str
     mode: str
-    health_factor_raw: int
+    health_factor_raw: int | None
     collateral_base_raw: int
     debt_base_raw: int
     legs: tuple[LegReading, ...]
     owner: str = ""
+    perps: tuple[PerpReading, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class PerpMarketReading:
+    """A perp market: open interest of both sides in the asset's raw units, and the terms of its positions.
+
+    `funding_rate_wad` is a year's funding as a fraction of the notional, at the pace of the block, positive where longs
+    pay shorts. `tiers` of maintenance margin: from a notional (1e-18 USD), a ratio (wad) and an amount on top (1e-18
+    USD). None is not known.
+    """
+
+    asset_id: str
+    open_interest_long_raw: int | None
+    open_interest_short_raw: int | None
+    funding_rate_wad: int | None
+    tiers: tuple[tuple[int, int, int], ...] = ()
+    maximum_leverage_wad: int | None = None
+    insurance_fund_usd_wad: int | None = None
+    auto_deleveraging: Literal["none", "queue", "pro_rata"] = "none"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +202,9 @@ class Reading:
     links: tuple[OwnerLink, ...] = ()
     gaps: dict[str, str] = field(default_factory=dict)
     """What else is missing, by name, with the reason: markets left out whole, accounts that were not found."""
+    perp_markets: tuple[PerpMarketReading, ...] = ()
+    window: tuple[int, int] | None = None
+    """UTC seconds of the first question and the last answer, of a venue that cannot be asked at a block."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """The pipeline from a configuration to a snapshot, composed once: chains, readers, backing, tables, market.
 
 A deployment whose contracts make no sense becomes a row of `coverage` and leaves the scan incomplete; a chain that does
-not answer ends the scan, for part of a chain at one block is no snapshot of it.
+not answer ends the scan, for part of a chain at one block is no snapshot of it. A venue over HTTP is at no block: it is
+read while the chains are, and one that does not answer is a row of `coverage`, too.
 """
 
 import asyncio
@@ -13,14 +14,17 @@ from typing import Any
 
 from defi_leverage.backing import read_backing
 from defi_leverage.chain import Chain, open_chain
-from defi_leverage.config import ChainConfig, Config, expand_urls
+from defi_leverage.config import ChainConfig, Config, HttpVenueConfig, expand_urls
+from defi_leverage.config_http import expand_url, venue_to_read
 from defi_leverage.errors import ConfigError, ReaderError
+from defi_leverage.http_api import open_http
 from defi_leverage.market import apply_config
 from defi_leverage.owner_links import read_owner_links
 from defi_leverage.protocols import load_reader
 from defi_leverage.reading import ClaimsReading, Deployment, OwnerLink, Reading
 from defi_leverage.snapshot import Snapshot, from_readings
 from defi_leverage.store import SAMPLE, load_snapshot
+from defi_leverage.venues_http import HttpVenue, load_http_reader
 
 __all__ = ["Progress", "read_chains", "scan"]
 
@@ -55,15 +59,17 @@ def scan(config: Config, block: int | str | None = None, progress: Progress | No
 
 
 async def read_chains(config: Config, block: int | str, progress: Progress | None = None) -> Snapshot:
-    """What the configured chains tell at `block`, each pinned once. Raises as `scan` does."""
+    """What the configured chains tell at `block`, each pinned once, and other venues now. Raises as `scan` does."""
     if isinstance(block, int) and len(config.chains) > 1:
         raise ConfigError(f"block {block} cannot be meant for {len(config.chains)} chains; use finalized or latest")
     urls = {chain.name: expand_urls(chain) for chain in config.chains}  # before anything is read
+    venues = [(venue, expand_url(venue), venue_to_read(venue)) for venue in config.venues]
     found = await _all(
         [
             _read_chain(chain, urls[chain.name], block, config.read_backing, config.read_owners, progress)
             for chain in config.chains
         ]
+        + [_read_venue(venue, url, asked, progress) for venue, url, asked in venues]
     )
     results = [result for chain_results in found for result in chain_results]
     readings = [result for result in results if isinstance(result, Reading)]
@@ -72,7 +78,11 @@ async def read_chains(config: Config, block: int | str, progress: Progress | Non
     failures = [result for result in results if not isinstance(result, Reading | ClaimsReading | OwnerLink)]
     if not readings:
         raise ReaderError("nothing could be read: " + "; ".join(failure["why"] for failure in failures))
-    return from_readings(readings, failures, claims, links)
+    snapshot = from_readings(readings, failures, claims, links)
+    skewed = snapshot.coverage.dropna(subset="skew_seconds")
+    for venue_id, seconds in zip(skewed["venue_id"], skewed["skew_seconds"], strict=True):
+        log.warning("%s: read up to %.0f seconds away from a chain's block", venue_id, seconds)
+    return snapshot
 
 
 async def _read_chain(
@@ -139,6 +149,23 @@ async def _read_deployment(
     readings = found if isinstance(found, tuple) else (found,)
     accounts = sum(reading.found for reading in readings)
     log.info("%s: %d accounts found, %d read", where, accounts, sum(len(reading.accounts) for reading in readings))
+    return readings
+
+
+async def _read_venue(
+    config: HttpVenueConfig, url: str, venue: HttpVenue, progress: Progress | None
+) -> "tuple[Reading | _Failure, ...]":
+    try:
+        async with open_http(config.name, url, config.budget) as api:
+            readings = await load_http_reader(config.protocol)(api, venue, _stages(progress, config.name))
+            log.info("%s: %d requests, %d asked again", config.name, api.stats.requests, api.stats.retries)
+    except ReaderError as error:
+        log.warning("%s: %s", config.name, error)
+        nothing = {"venue_id": "", "chain": "", "block_hash": "", "block_time": "", "block": 0}
+        counts = {"found": 0, "read": 0, "failed": 0}
+        return (nothing | counts | {"protocol": config.protocol, "why": f"{config.name}: {error}"},)
+    accounts = sum(reading.found for reading in readings)
+    log.info("%s: %d accounts found, %d read", config.name, accounts, sum(len(item.accounts) for item in readings))
     return readings
 
 

@@ -30,8 +30,13 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 KEYS = {"assets": "asset_id", "feeds": "feed_id", "venues": "venue_id", "accounts": "account_id"}
-OPTIONAL_TABLES = ("feeds", "backing", "depth", "rates", "ownership", "coverage")
-LATER_TABLES = ("rates", "ownership")  # that the first snapshots of this SCHEMA_VERSION do not have
+OPTIONAL_TABLES = ("feeds", "backing", "depth", "rates", "ownership", "perps", "perp_markets", "coverage")
+LATER_TABLES = (
+    "rates",
+    "ownership",
+    "perps",
+    "perp_markets",
+)  # that the first snapshots of this SCHEMA_VERSION do not have
 _SHOWN_ROWS = 5
 
 
@@ -148,6 +153,7 @@ def check_tables(tables: Mapping[str, pd.DataFrame]) -> None:
             _check_column(column, frame[column.name], tables)
     _check_json(tables["venues"]["liquidation_parameters"], "venues.liquidation_parameters")
     _check_json(tables["depth"]["parameters"], "depth.parameters")
+    _check_json(tables["perp_markets"]["maintenance_tiers"], "perp_markets.maintenance_tiers", list)
     _check_feeds(tables["feeds"])
     _check_legs(tables["legs"], tables["feeds"])
     unique = {
@@ -155,6 +161,8 @@ def check_tables(tables: Mapping[str, pd.DataFrame]) -> None:
         "depth": ["asset_id"],
         "rates": ["asset_id", "venue_id"],
         "ownership": ["owner", "controller", "kind"],
+        "perps": ["account_id", "asset_id"],
+        "perp_markets": ["venue_id", "asset_id"],
     }
     for table, keys in unique.items():
         repeated = tables[table].duplicated(keys)
@@ -184,19 +192,16 @@ def _check_column(column: Column, values: pd.Series, tables: Mapping[str, pd.Dat
         _refuse(values == "", values, f"{where}: empty", "fill it in")
 
 
-def _check_json(values: pd.Series, where: str) -> None:
+def _check_json(values: pd.Series, where: str, kind: type = dict) -> None:
     def is_bad(text: str) -> bool:
         try:
-            return not isinstance(json.loads(text), dict)
+            return not isinstance(json.loads(text), kind)
         except ValueError:
             return True
 
-    _refuse(
-        values.map(is_bad).astype(bool),
-        values,
-        f"{where}: not a JSON object",
-        'write an object such as {"depth": 1000}',
-    )
+    name, example = ("object", '{"depth": 1000}') if kind is dict else ("list", "[[0, 0.05, 0]]")
+    bad = values.map(is_bad).astype(bool)
+    _refuse(bad, values, f"{where}: not a JSON {name}", f"write one such as {example}")
 
 
 def _check_feeds(feeds: pd.DataFrame) -> None:

@@ -16,6 +16,7 @@ import pandas as pd
 
 from defi_leverage.errors import SnapshotError
 from defi_leverage.fixed_point import RAY, WAD
+from defi_leverage.perp_tables import funding_rate_rows, perp_market_rows, perp_rows
 from defi_leverage.reading import (
     NO_CAP,
     AccountReading,
@@ -49,15 +50,18 @@ class Snapshot:
     depth: pd.DataFrame
     rates: pd.DataFrame
     ownership: pd.DataFrame
+    perps: pd.DataFrame
+    perp_markets: pd.DataFrame
     coverage: pd.DataFrame
 
     @classmethod
     def from_tables(cls, tables: Mapping[str, pd.DataFrame]) -> Self:
         """Build and validate a snapshot from DataFrames with the schema's columns.
 
-        Optional columns are filled from the schema's defaults. The tables feeds, backing, depth, rates, ownership and
-        coverage may be left out: without feeds every asset gets a market feed at its market price, under the asset's
-        own identifier. Raises SnapshotError that names the table, the column, the rows and the remedy.
+        Optional columns are filled from the schema's defaults. The tables feeds, backing, depth, rates, ownership,
+        perps, perp_markets and coverage may be left out: without feeds every asset gets a market feed at its market
+        price, under the asset's own identifier. Raises SnapshotError that names the table, the column, the rows and the
+        remedy.
         """
         schema = load_schema()
         if unknown := sorted(set(tables) - set(schema)):
@@ -135,32 +139,43 @@ def from_readings(
     rates: list[dict[str, Any]] = []
     accounts: list[dict[str, Any]] = []
     legs: list[dict[str, Any]] = []
+    perps: list[dict[str, Any]] = []
+    perp_markets: list[dict[str, Any]] = []
     coverage: list[dict[str, Any]] = []
     owners = dict.fromkeys(links)
+    traded: set[str] = set()  # assets with the price of a market feed
     for reading in readings:
         owners |= dict.fromkeys(reading.links)
         _merge_feeds(feeds, reading)
         prices = {asset_id: (float(price), source) for asset_id, (price, source) in market_prices(reading).items()}
+        fed = {feed.asset_id for feed in reading.feeds if feed.kind == "market"}
         for asset in reading.assets:
             if asset.asset_id not in assets:
                 assets[asset.asset_id] = _asset_row(asset, reading.chain, *prices[asset.asset_id])
+            elif asset.asset_id in fed - traded:  # an earlier venue only counts it at a price
+                price, source = prices[asset.asset_id]
+                assets[asset.asset_id] |= {"price_usd": price, "price_source": source}
+        traded |= fed
         for claim in reading.backing:
             if claim.asset_id not in derived:
                 row = _backing_row(claim, reading.venue.venue_id)
                 backing.setdefault((claim.asset_id, claim.underlying_id, row["venue_id"]), row)
         decimals = {asset.asset_id: asset.decimals for asset in reading.assets}
         venues.append(_venue_row(reading, prices, decimals))
-        rates.extend(_rate_rows(reading, decimals))
+        rates.extend([*_rate_rows(reading, decimals), *funding_rate_rows(reading)])
         for account in reading.accounts:
             accounts.append(_account_row(reading, account))
             account_id = accounts[-1]["account_id"]
             legs.extend(_leg_row(account_id, leg, decimals) for leg in account.legs)
+            perps.extend(perp_rows(account_id, account, prices, decimals))
+        perp_markets.extend(perp_market_rows(reading, decimals))
         coverage.append(_coverage_row(reading, prices, decimals))
+    _state_skew(coverage)
     for claims_reading in claims:
         _merge_claims(assets, backing, claims_reading)
         if claims_reading.gaps:
             coverage.append(_gaps_row(claims_reading))
-    coverage.extend(dict(failure) for failure in failures)
+    coverage.extend(_window_columns() | dict(failure) for failure in failures)
     rows = {"assets": list(assets.values()), "feeds": list(feeds.values()), "venues": venues, "accounts": accounts}
     rows |= {
         "ownership": [asdict(link) for link in owners],
@@ -169,6 +184,7 @@ def from_readings(
         "rates": rates,
         "coverage": coverage,
     }
+    rows |= {"perps": perps, "perp_markets": perp_markets}
     schema = load_schema()
     return Snapshot.from_tables(
         {name: pd.DataFrame(table) if table else _empty(schema[name]) for name, table in rows.items()}
@@ -216,11 +232,17 @@ def _asset_row(asset: AssetReading, chain: str, price_usd: float, source: str) -
         "asset_id": asset.asset_id,
         "symbol": asset.symbol,
         "decimals": asset.decimals,
-        "chain": chain,
+        "chain": _chain(asset.asset_id, chain),
         "kind": asset.kind,
         "price_usd": price_usd,
         "price_source": source,
     }
+
+
+def _chain(asset_id: str, of_reading: str) -> str:
+    """The chain that a CAIP-19 identifier names; none for an index, which every venue may follow."""
+    chain, slash, _ = asset_id.partition("/")
+    return "" if asset_id.startswith("index:") else chain if slash else of_reading
 
 
 def _backing_row(claim: BackingReading, venue_id: str = "") -> dict[str, Any]:
@@ -238,6 +260,8 @@ def _venue_row(reading: Reading, prices: _Prices, decimals: Mapping[str, int]) -
     venue = reading.venue
 
     def total(name: str) -> float:
+        if not reading.markets:  # of perps, nobody lends anything
+            return math.nan
         amounts = ((market.asset_id, int(getattr(market, name))) for market in reading.markets)
         return math.fsum(raw / 10 ** decimals[asset] * prices[asset][0] for asset, raw in amounts)
 
@@ -284,14 +308,17 @@ def _rate_rows(reading: Reading, decimals: Mapping[str, int]) -> list[dict[str, 
 
 def _account_row(reading: Reading, account: AccountReading) -> dict[str, Any]:
     venue = reading.venue
-    unbounded = account.health_factor_raw == venue.no_debt_raw
+    raw = account.health_factor_raw
+    factor = (
+        float("nan") if raw is None else float("inf") if raw == venue.no_debt_raw else raw / venue.health_factor_scale
+    )
     return {
         "account_id": f"{reading.chain}:{account.address}@{venue.venue_id.rsplit(':', 1)[-1]}",
         "owner": f"{reading.chain}:{account.owner or account.address}",
         "venue_id": venue.venue_id,
         "mode": account.mode,
-        "health_factor": float("inf") if unbounded else account.health_factor_raw / venue.health_factor_scale,
-        "health_factor_raw": str(account.health_factor_raw),
+        "health_factor": factor,
+        "health_factor_raw": "" if raw is None else str(raw),
         "collateral_base_raw": str(account.collateral_base_raw),
         "debt_base_raw": str(account.debt_base_raw),
     }
@@ -341,8 +368,27 @@ def _block_columns(reading: Reading | ClaimsReading) -> dict[str, Any]:
         "chain": reading.chain,
         "block": reading.block_number,
         "block_hash": reading.block_hash,
-        "block_time": datetime.fromtimestamp(reading.block_timestamp, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "block_time": _utc(reading.block_timestamp),
+        **_window_columns(reading.window if isinstance(reading, Reading) else None),
     }
+
+
+def _window_columns(window: tuple[int, int] | None = None) -> dict[str, str]:
+    start, end = map(_utc, window) if window else ("", "")
+    return {"window_start": start, "window_end": end}
+
+
+def _state_skew(coverage: list[dict[str, Any]]) -> None:
+    """Add, to what was read over a time, how far that is from the blocks that the scan has, in seconds."""
+    blocks = [datetime.fromisoformat(row["block_time"]) for row in coverage if not row["window_start"]]
+    for row in coverage:
+        ends = [datetime.fromisoformat(row[name]) for name in ("window_start", "window_end") if row[name]]
+        apart = [abs((end - block).total_seconds()) for end in ends for block in blocks]
+        row["skew_seconds"] = max(apart, default=math.nan)
+
+
+def _utc(seconds: int) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _why(gaps: Mapping[str, str]) -> str:

@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.health_llamma import band_top, llamma_health, trade_to_oracle, x_down
+from defi_leverage.protocols.crvusd.arithmetic import Band
+from defi_leverage.protocols.crvusd.arithmetic import health as integer_health
+from defi_leverage.protocols.crvusd.arithmetic import x_down as integer_x_down
 from defi_leverage.snapshot import Snapshot
 from tests.books import make_snapshot
 
@@ -88,6 +91,20 @@ def test_recorded_health_of_loans_that_are_all_stablecoin(market: Market) -> Non
     assert np.abs(market.health(sold) - sold["health"]).max() < 1e-3
 
 
+def test_integers_and_floats_agree_on_recorded_loans(market: Market) -> None:
+    """The reader's integer arithmetic on all loans that hold one coin, band by band, of more than a dollar."""
+    one_coin = (market.loans["stablecoin"] == 0) | (market.loans["collateral"] == 0)
+    loans = market.loans[one_coin & (market.loans["debt"] > 1)]
+    floats, wad = market.health(loans), 10**18
+    price, size = int(market.oracle_price * wad), int(market.amplification)
+    for found, row in zip(floats, loans[["stablecoin", "collateral", "debt", "n1", "n"]].to_numpy(float), strict=True):
+        x, y, debt, n1, count = row
+        top = int(float(band_top(n1, market.base_price, market.amplification)) * wad)
+        held = [Band(int(x / count * wad), int(y / count * wad))] * int(count)
+        exact = integer_health(integer_x_down(held, top, price, size), int(debt * wad), int(market.discount * wad))
+        assert exact / wad == pytest.approx(found, abs=1e-11)
+
+
 def as_snapshot(market: Market, loans: pd.DataFrame, jump: float) -> Snapshot:
     """These loans at a venue of the `crvusd` rule: the weight makes HF 1 where the price meets the highest band."""
     positions = [({"ETH": held}, {"USD": owed}) for held, owed in loans[["collateral", "debt"]].to_numpy(float)]
@@ -98,7 +115,9 @@ def as_snapshot(market: Market, loans: pd.DataFrame, jump: float) -> Snapshot:
     weight = loans["debt"].to_numpy() / (loans["collateral"].to_numpy() * top)
     place = base.legs["account_id"].str[1:].astype(int)
     weights = np.where(base.legs["side"] == "debt", 1.0, weight[place])
-    return Snapshot.from_tables(base.tables | {"legs": base.legs.assign(weight=weights)})
+    bonus = np.where(base.legs["side"] == "debt", 0.0, 1 / (1 - market.discount) - 1)
+    legs = base.legs.assign(weight=weights, liquidation_bonus=bonus)
+    return Snapshot.from_tables(base.tables | {"legs": legs})
 
 
 @pytest.mark.parametrize("jump", [0.0, 1.0])

@@ -39,10 +39,13 @@ def minted_backing(readings: Sequence[Reading]) -> list[BackingReading]:
                     if leg.side == "collateral" and leg.weight_wad:
                         key = coin, reading.venue.venue_id, leg.asset_id
                         held = share * leg.amount_raw / 10 ** decimals[leg.asset_id]
-                        behind[key] = behind.get(key, Fraction(0)) + held
+                        if leg.asset_id == coin:  # soft liquidation has got it back: it is no longer out
+                            owed[coin] -= min(amount, held)
+                        else:
+                            behind[key] = behind.get(key, Fraction(0)) + held
     rows = []
     for (coin, venue_id, collateral), held in sorted(behind.items()):
-        units = held / owed[coin]
+        units = held / owed[coin] if owed[coin] else 0
         if units:
             rows.append(
                 BackingReading(

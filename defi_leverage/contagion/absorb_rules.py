@@ -23,7 +23,9 @@ class Vaults:
     Per leg: owner (position of its account), is_debt, value and initial (USD at the feed prices of the round, of what
     is there and of what was there at the start of the run), weight, bonus. Per account: has_takers, whether another
     account of the venue with the same collateral and debt is healthy. `drawn`: USD that the venue's buffer has paid so
-    far (negative: gained); `busy`: USD that venues of this rule already have at auction in this round.
+    far (negative: gained); `busy`: USD that venues of this rule already have at auction in this round. `is_cash`, per
+    leg: collateral in the very asset that the account owes (default: none); `bands`, per account: how many bands high
+    its other collateral lies, nan where it does not say (default: all).
     """
 
     owner: NDArray[np.int64]
@@ -35,6 +37,8 @@ class Vaults:
     has_takers: NDArray[np.bool_]
     drawn: float = 0.0
     busy: float = 0.0
+    is_cash: NDArray[np.bool_] | None = None
+    bands: Array | None = None
 
     def total(self, values: Array, legs: NDArray[np.bool_]) -> Array:
         """Sums by account of `values` over the chosen legs."""
@@ -251,51 +255,63 @@ def crvusd(
 ) -> Absorption:
     """Soft liquidation band by band while the price falls through an account's bands, then hard liquidation.
 
-    Modelled: all accounts have the same number of `bands`, each (1 - 1/A) as high as the one above (A:
-    `amplification`), filled alike; the leg's weight is such that HF = 1 where the price meets the highest band's upper
-    edge. Below it, the share of a band that the price has passed is sold, linearly within a band, at the band's
-    geometric mean price (arbitrage keeps up; Curve's own x_down), or, by the share `jump`, at what LLAMMA pays where
-    the oracle jumps there at once, p^3 / (p_up * p_down). The stablecoin is set against the debt; beyond it, it is
-    credited. Hard liquidation: once (stablecoin + x_down of what is left) * (1 - liquidation_discount) is below the
-    debt, all that is left is seized and the debt repaid as far as that is worth. Not modelled: buying back when the
-    price recovers, fees, the oracle's moving average, interest. Source: Curve AMM.vy (_p_oracle_up, _p_current_band,
-    get_x_down) and Controller.vy (_health, liquidate).
+    Modelled: an account's collateral lies in as many bands as it says (its mode, `bands:N`, else `bands`), each
+    (1 - 1/A) as high as the one above (A: `amplification`), filled alike; N need not be whole: the lowest band then is
+    less high. The leg's weight is such that HF = 1 where the price meets the upper edge of what is not sold yet; what
+    an account has sold before is collateral in the asset it owes, of weight 1. Below that edge, the share of a band
+    that the price has passed is sold, linearly within a band, at the band's geometric mean price (arbitrage keeps up;
+    Curve's own x_down), or, by the share `jump`, at what LLAMMA pays where the oracle jumps there at once,
+    p^3 / (p_up * p_down). The stablecoin is set against the debt; beyond it, it is credited. Hard liquidation: once
+    (stablecoin + x_down of what is left) * (1 - discount) is below the debt, all that is left is seized and the debt
+    repaid as far as that is worth. 1 - discount is 1 / (1 + the leg's bonus), or 1 - `liquidation_discount` where the
+    leg gives none. Not modelled: buying back when the price recovers, fees, the oracle's moving average, interest.
+    Source: Curve AMM.vy (_p_oracle_up, _p_current_band, get_x_down) and Controller.vy (_health, liquidate).
     """
-    number, ratio = np.arange(int(bands)), 1 - 1 / amplification
-    debt, collateral = accounts.debt, accounts.collateral
-    first_collateral = accounts.total(accounts.initial, ~accounts.is_debt)
+    is_cash = np.zeros(len(accounts.owner), bool) if accounts.is_cash is None else accounts.is_cash
+    held = ~accounts.is_debt & ~is_cash
+    debt, cash = accounts.debt, accounts.total(accounts.value, is_cash)
+    collateral = accounts.total(accounts.value, held)
+    first_collateral = accounts.total(accounts.initial, held)
     first_debt = accounts.total(accounts.initial, accounts.is_debt)
-    price = _share(
-        accounts.total(accounts.initial * accounts.weight, ~accounts.is_debt),
-        accounts.total(accounts.initial * accounts.weight, accounts.is_debt),
-    )[:, None]  # in units of the highest band's upper edge
-    passed = np.clip((ratio**number - price) / (ratio**number - ratio ** (number + 1)), 0.0, 1.0)
-    before = np.clip((1 - _share(collateral, first_collateral))[:, None] * len(number) - number, 0.0, 1.0)
+    weighted = accounts.initial * accounts.weight
+    uncovered = accounts.total(weighted, accounts.is_debt) - accounts.total(weighted, is_cash)
+    price = _share(accounts.total(weighted, held), uncovered)[:, None]  # in units of the upper edge of what is unsold
+    known = np.full(len(debt), np.nan) if accounts.bands is None else accounts.bands
+    height = np.where(np.isnan(known), float(int(bands)), known)[:, None]
+    number, ratio = np.arange(np.ceil(height).max(initial=1.0)), 1 - 1 / amplification
+    size = np.clip(height - number, 0.0, 1.0)  # of each band: the lowest may be less high, those below it are none
+    with np.errstate(divide="ignore", invalid="ignore"):
+        top, bottom, mean = ratio**number, ratio ** (number + size), ratio ** (number + size / 2)
+        passed = np.where(size > 0, np.clip((top - price) / (top - bottom), 0.0, 1.0), 0.0)
+        gone = (1 - _share(collateral, first_collateral))[:, None] * height
+        before = np.where(size > 0, np.clip((gone - number) / size, 0.0, 1.0), 0.0)
+        pays = (1 - jump) * mean + jump * np.minimum(mean, price**3 / mean**2)
+        received, unsold = np.where(price > 0, (pays / price, mean / price), 0.0)  # what is worthless pays nothing
     sold = np.where(passed - before > 1e-12, passed - before, 0.0)  # less is the rounding of what was sold before
     left = 1 - np.maximum(passed, before)
-    mean = ratio ** (number + 0.5)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        received = ((1 - jump) * mean + jump * np.minimum(mean, price**3 / mean**2)) / price
-        unsold = mean / price
-    a_band = (first_collateral / len(number))[:, None]
+    a_band = first_collateral[:, None] / height * size
     proceeds = np.nan_to_num(sold * received * a_band).sum(axis=1)
     soft_sold = np.minimum((sold * a_band).sum(axis=1), collateral)
     soft_repaid = np.minimum(debt, proceeds)
     owed, stablecoin = debt - soft_repaid, np.maximum(first_debt - debt, 0.0) + soft_repaid
-    protected = (stablecoin + np.nan_to_num(left * unsold * a_band).sum(axis=1)) * (1 - liquidation_discount)
+    bonus = np.zeros_like(debt)
+    np.maximum.at(bonus, accounts.owner[held], accounts.bonus[held])
+    keep = np.where(bonus > 0, 1 / (1 + bonus), 1 - liquidation_discount)
+    protected = (cash + stablecoin + np.nan_to_num(left * unsold * a_band).sum(axis=1)) * keep
     hard = (owed > 0) & (protected < owed + stablecoin)
     kept = np.where(hard, 0.0, collateral - soft_sold)
-    bad = np.where(hard, np.maximum(owed - (collateral - soft_sold), 0.0), 0.0)
+    bad = np.where(hard, np.maximum(owed - (collateral - soft_sold) - cash, 0.0), 0.0)
     closed = np.where(hard, debt, soft_repaid)
     of_debt, of_collateral = _share(closed, debt), 1 - _share(kept, collateral)
+    of_held = np.where(is_cash, hard[accounts.owner], of_collateral[accounts.owner])
     none = np.zeros_like(debt)
     return Absorption(
-        taken=accounts.value * np.where(accounts.is_debt, of_debt[accounts.owner], of_collateral[accounts.owner]),
-        trades=np.ones(len(accounts.owner), bool),
+        taken=accounts.value * np.where(accounts.is_debt, of_debt[accounts.owner], of_held),
+        trades=~is_cash,
         bad=bad,
         moved_debt=none,
         moved_collateral=none,
-        bought=closed - bad,
+        bought=np.maximum(closed - bad - np.where(hard, cash, 0.0), 0.0),
         credit=proceeds - soft_repaid,
         drawn=none,
     )

@@ -40,6 +40,7 @@ def absorb(
     legs = np.flatnonzero(counts)
     price = feed_price[book.leg_feed[legs]]
     takers = _takers(book, venue, amount, legs, healthy)
+    coin = place[book.leg_account[legs]] * len(book.asset_ids) + book.leg_asset[legs]
     vaults = Vaults(
         owner=place[book.leg_account[legs]],
         is_debt=book.is_debt[legs],
@@ -50,6 +51,8 @@ def absorb(
         has_takers=np.isin(account, list(takers)),
         drawn=float(state.drawn[venue]),
         busy=busy,
+        is_cash=~book.is_debt[legs] & np.isin(coin, coin[book.is_debt[legs]]),
+        bands=book.bands[account] if book.bands.size else None,
     )
     done: Absorption = book.rules[venue](vaults)
     state.drawn[venue] += done.drawn.sum()

@@ -111,4 +111,5 @@ def restrict_book(book: Book, accounts: Bools) -> Book:
         weight=book.weight[legs],
         bonus=book.bonus[legs],
         fee=book.fee[legs],
+        bands=book.bands[accounts] if book.bands.size else book.bands,
     )

@@ -1,12 +1,12 @@
 """Many scenarios at once, whatever their switches: those that share them run as one batch of cascades."""
 
 from collections.abc import Sequence
-from dataclasses import fields
 
 import numpy as np
 
 from defi_leverage.contagion.book import Book, compile_book
-from defi_leverage.contagion.cascades import Cascades, run_cascades
+from defi_leverage.contagion.cascade_outcomes import Cascades, join_cascades
+from defi_leverage.contagion.cascades import run_cascades
 from defi_leverage.contagion.engine import frozen_feeds, resolve_shocks, with_grown_debt
 from defi_leverage.contagion.layout import CompactBook, grow, lay_out
 from defi_leverage.contagion.scenario import Scenario
@@ -36,13 +36,7 @@ def run_batch(
     parts = [_run_group(snapshot, [scenarios[at] for at in of], book, compact, keep_legs) for of in groups.values()]
     if not parts:
         return run_cascades(book, compact, np.zeros((0, len(book.price))))
-    back = np.argsort(np.concatenate(list(groups.values())))
-    names = [item.name for item in fields(Cascades) if item.name != "legs"]
-    legs = [legs for part in parts for legs in part.legs]
-    return Cascades(
-        **{name: np.concatenate([getattr(part, name) for part in parts])[back] for name in names},
-        legs=tuple(legs[at] for at in back) if keep_legs else (),
-    )
+    return join_cascades(parts, np.concatenate(list(groups.values())))
 
 
 def _switches(scenario: Scenario) -> tuple[object, ...]:

@@ -41,7 +41,8 @@ _BY_LEG = ("leg_account", "leg_asset", "leg_feed", "is_debt", "amount", "weight"
 class Book:
     """Read-only arrays of a snapshot. Accounts, assets, feeds and venues are sorted by identifier.
 
-    Per account: account_venue, averages_threshold; its legs are `start[a]` to `start[a + 1]`. Per leg: leg_account,
+    Per account: account_venue, averages_threshold, bands (nan where it has none; empty where no venue has any); its
+    legs are `start[a]` to `start[a + 1]`. Per leg: leg_account,
     leg_asset, leg_feed (indices), is_debt, amount (whole tokens), weight, bonus, fee (fractions).
     Per feed: feed_price (USD), feed_asset, feed_base (index or -1), follows_market; `ratio_feeds` in the order in which
     they can be valued. Per asset: price (USD). `claim_groups`: derived assets in the order in which they can be valued,
@@ -75,6 +76,7 @@ class Book:
     markets: tuple[Market, ...]
     routes: tuple[tuple[int, int, float], ...]
     rules: tuple[Callable[..., Any], ...]
+    bands: Floats
 
     @property
     def claims(self) -> tuple[Claim, ...]:
@@ -163,6 +165,7 @@ def compile_book(snapshot: Snapshot) -> Book:
         markets=compile_markets(snapshot, asset_index),
         routes=compile_routes(snapshot, asset_index, claim_groups),
         rules=tuple(_compile_rule(row) for row in venues.to_dict("records")),
+        bands=_bands(accounts["mode"], (venues["liquidation_rule"] == "crvusd").to_numpy(bool)[account_venue]),
     )
     for item in fields(Book):
         if isinstance(array := getattr(book, item.name), np.ndarray):
@@ -170,7 +173,18 @@ def compile_book(snapshot: Snapshot) -> Book:
     return book
 
 
-_COUNTS = ("bands", "amplification")  # parameters that are neither fractions nor USD
+def _bands(mode: "pd.Series[str]", has_bands: Bools) -> Floats:
+    """Per account N of its mode `bands:N`, at the venues that have bands."""
+    if not has_bands.any():
+        return np.zeros(0)
+    found = np.full(len(mode), np.nan)
+    text = mode[has_bands].astype(str).str.extract(r"^bands:(\d+(?:\.\d+)?)$", expand=False)
+    number = text.astype(float).to_numpy()
+    found[has_bands] = np.where(number > 0, number, np.nan)
+    return found
+
+
+_COUNTS = ("bands", "amplification", "target_health_factor")  # parameters that are neither fractions nor USD
 _STEPS = ("close_factor", "close_fraction")  # at 0 a liquidation would do nothing, round after round
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from defi_leverage.contagion.book import Book, Bools, Floats, Ints
-from defi_leverage.contagion.compiled import compiled, parallel_range
+from defi_leverage.contagion.compiled import compiled
 from defi_leverage.contagion.lanes import lowest_bit
 from defi_leverage.contagion.layout import BLOCK, GROUPS, CompactBook
 
@@ -24,7 +24,7 @@ __all__ = [
     "scenario_bits",
 ]
 
-STRETCH = 8 * BLOCK  # accounts whose sums and entries are kept together; fixed, so that sums never depend on threads
+STRETCH = 16 * BLOCK  # accounts whose sums and entries are kept together; fixed, so that sums never depend on threads
 TOTALS = ("events", "accounts", "repaid_usd", "seized_usd", "protocol_fee_usd", "bad_debt_usd", "toxic")
 _FULL_DRIFT = 1e6  # beyond it everything is computed anew
 
@@ -34,8 +34,8 @@ class State(NamedTuple):
 
     touched: bit s of an account, whether it has an entry in scenario s. stands: the reach (see `Drift`) that an account
     is known to stand in all scenarios where it is as in the book; inf if it is left out, or without debt that anything
-    secures. entries (S, B): how many entries; entry_account, entry_at (its amounts in `amount`), entry_stands (the
-    drift it stands) by (S, B, entry); amount (S, B, tokens a leg); used (S, B).
+    secures. entries (S, B): how many entries; entry_account, entry_at (its amounts in `amount`), entry_mark (the drift
+    it stands, and its account's signature) by (S, B, entry); amount (S, B, tokens a leg); used (S, B).
     sold, bought (S, B, assets) and bad (S, B, venues, assets): tokens of this round; totals (S, B, TOTALS).
     """
 
@@ -44,7 +44,7 @@ class State(NamedTuple):
     entries: NDArray[np.int32]
     entry_account: NDArray[np.int32]
     entry_at: NDArray[np.int32]
-    entry_stands: NDArray[np.float32]
+    entry_mark: NDArray[np.float32]
     amount: Floats
     used: NDArray[np.int32]
     sold: Floats
@@ -66,7 +66,7 @@ def reserve_state(compact: CompactBook, book: Book, count: int) -> State:
         entries=np.zeros(shape, np.int32),
         entry_account=_reserve((*shape, size), np.int32),
         entry_at=_reserve((*shape, size), np.int32),
-        entry_stands=_reserve((*shape, size), np.float32),
+        entry_mark=_reserve((*shape, size, 2), np.float32),
         amount=_reserve((*shape, legs), np.float64),
         used=np.zeros(shape, np.int32),
         sold=np.zeros((*shape, assets)),
@@ -128,8 +128,8 @@ class Drift:
         for bound, feeds_of, extreme in ((fall, self._held, np.minimum), (rise, self._owed, np.maximum)):
             for group, feeds in feeds_of:
                 bound[:, group] = extreme.reduce(moved[:, feeds], axis=1)
-        step = np.empty_like(self.factor)
-        steps_by_kind(self._compact.held, self._compact.owed, fall, rise, step)
+        step = np.ones_like(self.factor)
+        steps_by_kind(self._compact.held, self._compact.owed, fall, rise, active, step)
         self.factor *= step
         self.reach *= step[active].max(axis=0, initial=0.0)
         lost = ~((self.reach > 1 / _FULL_DRIFT) & (self.reach < _FULL_DRIFT))
@@ -139,7 +139,7 @@ class Drift:
         for s in np.flatnonzero(active & ~((self.factor > 1 / _FULL_DRIFT) & (self.factor < _FULL_DRIFT)).all(axis=1)):
             self.factor[s] = 1.0
             for block, entries in enumerate(state.entries[s]):
-                stands = state.entry_stands[s, block, :entries]
+                stands = state.entry_mark[s, block, :entries, 0]
                 stands[np.isfinite(stands)] = 0.0
 
 
@@ -150,10 +150,12 @@ def _by_group(compact: CompactBook, classes: Bools) -> list[tuple[int, Ints]]:
     return [(int(group), feeds[groups == group].astype(np.int64)) for group in np.unique(groups)]
 
 
-def _steps_by_kind(held: Any, owed: Any, fall: Any, rise: Any, step: Any) -> None:
+def _steps_by_kind(held: Any, owed: Any, fall: Any, rise: Any, active: Any, step: Any) -> None:
     """step (scenarios x kinds): the largest rise over the largest fall, of the groups that a kind owes and holds."""
     one = np.uint64(1)
-    for s in parallel_range(len(step)):
+    for s in range(len(step)):
+        if not active[s]:
+            continue
         for kind in range(len(held)):
             low, high, rest = np.inf, 0.0, held[kind]
             while rest:
@@ -166,7 +168,7 @@ def _steps_by_kind(held: Any, owed: Any, fall: Any, rise: Any, step: Any) -> Non
             step[s, kind] = (high / low if high > 0 and low < np.inf else 1.0) * (1 + 1e-12)
 
 
-steps_by_kind = compiled(_steps_by_kind, parallel=True, error_model="numpy")
+steps_by_kind = compiled(_steps_by_kind, error_model="numpy")
 
 
 def scenario_bits(chosen: Bools) -> np.uint64:

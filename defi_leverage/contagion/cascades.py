@@ -1,7 +1,6 @@
 """Whole cascades of many scenarios at once: `engine.run_contagion` without its tables."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from defi_leverage.contagion.apart import Apart, scenarios_at_once, set_apart
 from defi_leverage.contagion.book import Book, Bools, Floats, Ints
 from defi_leverage.contagion.cascade_kernels import add_stretches, liquidate_round
+from defi_leverage.contagion.cascade_outcomes import Cascades, amplification, join_cascades, largest_change
 from defi_leverage.contagion.cascade_state import (
     TOTALS,
     Drift,
@@ -20,8 +20,9 @@ from defi_leverage.contagion.cascade_state import (
     reserve_state,
     scenario_bits,
 )
+from defi_leverage.contagion.compiled import threads_for
 from defi_leverage.contagion.incentives import profits
-from defi_leverage.contagion.insolvency import sum_owed_beyond
+from defi_leverage.contagion.insolvency import owed_beyond
 from defi_leverage.contagion.lanes import LANES, tile_prices
 from defi_leverage.contagion.layout import CompactBook
 from defi_leverage.contagion.pair_kernels import rule_tables
@@ -29,42 +30,7 @@ from defi_leverage.contagion.prices import beyond_range, feed_prices, market_pri
 from defi_leverage.contagion.records import Liquidations
 from defi_leverage.contagion.scenario import Scenario
 
-__all__ = ["Cascades", "run_cascades"]
-
-
-@dataclass(frozen=True, slots=True)
-class Cascades:
-    """The ends of many runs; the first axis of every array is the scenario. As `ContagionResult.summary` has them:
-
-    rounds, converged, residual, accounts_liquidated, toxic_liquidations, amplification, and in USD at the feed prices
-    of each round repaid_usd, seized_usd, protocol_fee_usd, bad_debt_usd. bad_debt_share and insolvency_usd: as
-    `stress.sweep.scenario_outcome`. By asset: exhausted, missing_depth, beyond_range (whether it is one), price (final
-    market prices), net_sales (tokens). By venue: buffer_drawn_usd, deleveraged_usd. bad_debt: tokens by venue and
-    asset. `legs`: if asked for, of every scenario the legs that may have changed (their number in the Book) and what is
-    left of them, in tokens.
-    """
-
-    rounds: Ints
-    converged: Bools
-    residual: Floats
-    accounts_liquidated: Ints
-    toxic_liquidations: Ints
-    repaid_usd: Floats
-    seized_usd: Floats
-    protocol_fee_usd: Floats
-    bad_debt_usd: Floats
-    bad_debt_share: Floats
-    insolvency_usd: Floats
-    amplification: Floats
-    exhausted: Bools
-    missing_depth: Bools
-    beyond_range: Bools
-    price: Floats
-    net_sales: Floats
-    buffer_drawn_usd: Floats
-    deleveraged_usd: Floats
-    bad_debt: Floats
-    legs: tuple[tuple[Ints, Floats], ...] = ()
+__all__ = ["run_cascades"]
 
 
 def run_cascades(
@@ -94,23 +60,20 @@ def run_cascades(
     apart = np.isin(book.account_venue, np.flatnonzero(kinds < 0)) | (switches.liquidators == "rational")
     most = scenarios_at_once(int(apart[book.leg_account].sum()), LANES)
     width = -(-count // max(-(-count // most), 1))
-    owed = float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
+    tokens = np.bincount(book.leg_feed, weights=book.amount * book.is_debt, minlength=len(book.feed_ids))
     setting = _Setting(
         book, compact, switches, frozen, kinds, parameters, apart, fresh_stands(compact, book, apart),
-        supplied_tokens(book), owed, keep_legs,
+        supplied_tokens(book), float(tokens @ book.feed_price), keep_legs,
     )  # fmt: skip
     state = reserve_state(compact, book, width)
     # Scenarios of like severity go together, because an account is passed over only in all of a batch at once.
     order = np.argsort(shocks.min(axis=1, initial=0.0), kind="stable")
-    batches = [
-        _run_batch(setting, state, shocks[at], feed_shocks[at], depth[at])
-        for at in np.split(order, range(width, count, width) if width else [])
-    ]
-    back = np.argsort(order)
-    names = [field.name for field in fields(Cascades) if field.name != "legs"]
-    joined = {name: np.concatenate([getattr(batch, name) for batch in batches])[back] for name in names}
-    legs = [legs for batch in batches for legs in batch.legs]
-    return Cascades(**joined, legs=tuple(legs[at] for at in back) if keep_legs else ())
+    with threads_for(state.entries.shape[1]):
+        batches = [
+            _run_batch(setting, state, shocks[at], feed_shocks[at], depth[at])
+            for at in np.split(order, range(width, count, width) if width else [])
+        ]
+    return join_cascades(batches, order)
 
 
 class _Setting(NamedTuple):
@@ -185,7 +148,7 @@ def _run_batch(setting: _Setting, state: State, shocks: Floats, feed_shocks: Flo
     return Cascades(
         rounds=rounds,
         converged=converged,
-        residual=np.where(converged, 0.0, _largest_change(path[-2], path[-1])),
+        residual=np.where(converged, 0.0, largest_change(path[-2], path[-1])),
         accounts_liquidated=totals[:, 1].astype(np.int64),
         toxic_liquidations=totals[:, 6].astype(np.int64),
         repaid_usd=totals[:, 2],
@@ -194,7 +157,7 @@ def _run_batch(setting: _Setting, state: State, shocks: Floats, feed_shocks: Flo
         bad_debt_usd=totals[:, 5],
         bad_debt_share=totals[:, 5] / setting.debt_usd if setting.debt_usd > 0 else np.zeros(count),
         insolvency_usd=totals[:, 5] + _owed_beyond(setting, state, apart, feeds, converged),
-        amplification=_amplification(book, supply.sum(axis=0), shocked, path[-1]),
+        amplification=amplification(book, supply.sum(axis=0), shocked, path[-1]),
         exhausted=exhausted,
         missing_depth=traded & book.missing_depth,
         beyond_range=beyond_range(book, sales, depth),
@@ -261,27 +224,10 @@ def _owed_beyond(setting: _Setting, state: State, apart: Apart | None, feeds: Fl
     plain = (compact.class_weight[~debts] <= 1).all() and (compact.class_weight[debts] >= 1).all()
     open_ended = ~converged if plain else np.ones(count, bool)  # else nobody is below 1, and so nobody insolvent
     if open_ended.any() and not setting.apart.all():
-        sums = np.zeros((state.entries.shape[1], LANES))
-        sum_owed_beyond(compact, tile_prices(feeds.T)[0], scenario_bits(open_ended), state, sums)
-        owed += sums.sum(axis=0)[:count]
+        owed += owed_beyond(compact, state, feeds, open_ended)
     if apart:
         owed += [apart.owed_beyond(s, feeds[s]) for s in range(count)]
     return owed
-
-
-def _largest_change(before: Floats, after: Floats) -> Floats:
-    """The largest relative change of a price, by scenario."""
-    change = np.abs(np.divide(after, before, out=np.ones_like(after), where=before > 0) - 1)
-    largest: Floats = change.max(axis=1, initial=0.0)
-    return largest
-
-
-def _amplification(book: Book, supplied: Floats, shocked: Floats, final: Floats) -> Floats:
-    """`ContagionResult.amplification` by scenario; `supplied`: tokens by asset."""
-    base, after_shock, at_end = ((supplied * price).sum(axis=-1) for price in (book.price, shocked, final))
-    falls = base - after_shock > 1e-12 * base
-    ratio: Floats = np.divide(base - at_end, base - after_shock, out=np.full(len(final), np.nan), where=falls)
-    return ratio
 
 
 def _changed_legs(compact: CompactBook, state: State, apart: Apart | None, s: int) -> tuple[Ints, Floats]:

@@ -2,14 +2,15 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType
 from typing import Any, TypeVar, cast
 
 import numba
 
-__all__ = ["SOURCES", "compiled", "compiled_leaf", "parallel_range"]
+__all__ = ["SOURCES", "compiled", "compiled_leaf", "parallel_range", "threads_for"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _log = logging.getLogger(__name__)
@@ -19,6 +20,7 @@ parallel_range = numba.prange
 # All modules that hold compiled code, or constants of it: when one of them changes, all is compiled anew. By itself the
 # compiler looks at the file of a function alone, and would go on with old machine code of what the function calls.
 SOURCES = (
+    "account_kernels",
     "cascade_kernels",
     "cascade_state",
     "insolvency",
@@ -27,7 +29,6 @@ SOURCES = (
     "layout",
     "liquidation",
     "pair_kernels",
-    "trigger_curve",
 )
 
 
@@ -68,3 +69,14 @@ def compiled_leaf(function: Function, **options: Any) -> Function:
     and threads wait for one another at the counters.
     """
     return compiled(function, _nrt=False, forceinline=True, **options)
+
+
+@contextmanager
+def threads_for(parts: int) -> Iterator[None]:
+    """No more threads than there are parts of the work: waking one takes longer than a small book."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(max(1, min(before, parts)))
+    try:
+        yield
+    finally:
+        numba.set_num_threads(before)

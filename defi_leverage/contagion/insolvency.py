@@ -4,15 +4,28 @@ from typing import Any
 
 import numpy as np
 
-from defi_leverage.contagion.cascade_state import STRETCH
+from defi_leverage.contagion.book import Bools, Floats
+from defi_leverage.contagion.cascade_state import STRETCH, State, scenario_bits
 from defi_leverage.contagion.compiled import compiled, compiled_leaf, parallel_range
 from defi_leverage.contagion.kernels import most_legs
-from defi_leverage.contagion.lanes import LANES, aligned_lanes, lowest_bit, weighted_sum
+from defi_leverage.contagion.lanes import LANES, aligned_lanes, lowest_bit, tile_prices, weighted_sum
+from defi_leverage.contagion.layout import CompactBook
 
-__all__ = ["sum_owed_beyond"]
+__all__ = ["owed_beyond"]
 
 
-def _owed_beyond(
+def owed_beyond(book: CompactBook, state: State, feed_price: Floats, chosen: Bools) -> Floats:
+    """USD that accounts owe beyond their collateral, summed over those that do, in the chosen scenarios; 0 in others.
+
+    `feed_price`: scenarios x feeds, USD. Accounts that the kernels leave out are not counted.
+    """
+    sums = np.zeros((state.entries.shape[1], LANES))
+    sum_owed(book, tile_prices(feed_price.T)[0], scenario_bits(chosen), state, sums)
+    total: Floats = sums.sum(axis=0)[: len(feed_price)]
+    return total
+
+
+def _add_owed(
     book: Any, block: int, price: Any, active: Any, state: Any, signed: Any, net: Any, into: Any,
 ) -> None:  # fmt: skip
     """into (LANES): USD that the accounts of a stretch owe beyond their collateral, over those that do."""
@@ -45,16 +58,16 @@ def _owed_beyond(
             into[s] += max(beyond, 0.0)
 
 
-owed_beyond = compiled_leaf(_owed_beyond, error_model="numpy")
+add_owed = compiled_leaf(_add_owed, error_model="numpy")
 
 
-def _sum_owed_beyond(book: Any, price: Any, active: Any, state: Any, out: Any) -> None:
+def _sum_owed(book: Any, price: Any, active: Any, state: Any, out: Any) -> None:
     """out (stretches x LANES): of the scenarios whose bit is set in `active`, USD that accounts owe beyond their
     collateral at feed prices `price` (a tile).
     """
     for block in parallel_range(len(out)):
         signed = np.empty(most_legs(book, block * STRETCH, min(len(book.split), (block + 1) * STRETCH)))
-        owed_beyond(book, block, price, active, state, signed, aligned_lanes(1)[0], out[block])
+        add_owed(book, block, price, active, state, signed, aligned_lanes(1)[0], out[block])
 
 
-sum_owed_beyond = compiled(_sum_owed_beyond, parallel=True)
+sum_owed = compiled(_sum_owed, parallel=True)

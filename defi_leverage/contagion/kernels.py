@@ -5,35 +5,24 @@ scenarios, whose prices stay in the processor's cache. Sums are formed a block a
 blocks, so a result is the same, bit for bit, for any number of threads.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from defi_leverage.contagion.book import Floats, Ints
-from defi_leverage.contagion.compiled import compiled, compiled_leaf, parallel_range
+from defi_leverage.contagion.compiled import compiled, compiled_leaf, parallel_range, threads_for
 from defi_leverage.contagion.lanes import (
     LANES,
     add_bits,
     aligned_lanes,
     below,
-    lowest_bit,
     sums_below,
     tile_prices,
     weighted_sum,
 )
 from defi_leverage.contagion.layout import BLOCK, CompactBook
 
-__all__ = ["LiquidatableTotals", "count_liquidatable", "health_factors", "health_sums", "tally_liquidatable"]
-
-
-@dataclass(frozen=True, slots=True)
-class LiquidatableTotals:
-    """Accounts below 1, one element a scenario: how many, their debt and their counted collateral, USD at the feeds."""
-
-    accounts: Ints
-    debt_usd: Floats
-    collateral_usd: Floats
+__all__ = ["count_liquidatable", "health_factors", "health_sums", "most_legs"]
 
 
 def health_factors(book: CompactBook, feed_price: Floats, out: Floats | None = None) -> Floats:
@@ -44,35 +33,25 @@ def health_factors(book: CompactBook, feed_price: Floats, out: Floats | None = N
     """
     _check(book, feed_price)
     result = np.empty((book.accounts, feed_price.shape[1])) if out is None else out
-    _fill(book, tile_prices(feed_price), result)
+    with threads_for(-(-book.accounts // BLOCK)):
+        _fill(book, tile_prices(feed_price), result)
     return result
 
 
 def count_liquidatable(book: CompactBook, feed_price: Floats) -> Ints:
     """How many accounts are below health factor 1 in every scenario (USD, feeds x scenarios)."""
-    return _tally(book, feed_price, False)[0]
-
-
-def tally_liquidatable(book: CompactBook, feed_price: Floats) -> LiquidatableTotals:
-    """What is below health factor 1 in every scenario (USD, feeds x scenarios), without a matrix of health factors."""
-    accounts, (debt, collateral) = _tally(book, feed_price, True)
-    return LiquidatableTotals(accounts, debt, collateral)
+    _check(book, feed_price)
+    tiles = tile_prices(feed_price)
+    counts = np.zeros((-(-book.accounts // BLOCK), len(tiles), LANES), np.int64)
+    with threads_for(len(counts)):
+        _count(book, tiles, counts)
+    total: Ints = counts.sum(axis=0).ravel()[: feed_price.shape[1]]
+    return total
 
 
 def _check(book: CompactBook, feed_price: Floats) -> None:
     if feed_price.ndim != 2 or len(feed_price) != book.feeds:
         raise ValueError(f"feed_price has shape {feed_price.shape}; give {book.feeds} feeds x scenarios")
-
-
-def _tally(book: CompactBook, feed_price: Floats, usd: bool) -> tuple[Ints, Floats]:
-    """Accounts below 1 by scenario; if `usd`, their debt and collateral (2 x scenarios)."""
-    _check(book, feed_price)
-    tiles, scenarios = tile_prices(feed_price), feed_price.shape[1]
-    blocks = -(-book.accounts // BLOCK)
-    counts, sums = np.zeros((blocks, len(tiles), LANES), np.int64), np.zeros((blocks, len(tiles), 2, LANES))
-    _tally_all(book, tiles, usd, counts, sums)
-    total = sums.sum(axis=0).swapaxes(0, 1).reshape(2, -1)[:, :scenarios]
-    return counts.sum(axis=0).ravel()[:scenarios], total
 
 
 def _health_sums(
@@ -140,10 +119,9 @@ def _fill_all(book: Any, tiles: Any, out: Any) -> None:
 _fill = compiled(_fill_all, parallel=True)
 
 
-def _tally_block(
-    book: Any, first: int, last: int, price: Any, usd: bool, scratch: Any, counted: Any, count: Any, sums: Any,
+def _count_block(
+    book: Any, first: int, last: int, price: Any, scratch: Any, counted: Any, count: Any,
 ) -> None:  # fmt: skip
-    """Adds the accounts below 1 to `count` and, if `usd`, their debt and counted collateral to `sums` (2 x LANES)."""
     collateral, debt, value = scratch[0], scratch[1], scratch[2]
     for place in range(first, last):
         account = book.order[place]
@@ -155,30 +133,19 @@ def _tally_block(
             mask = below(collateral, debt, 1.0)
         else:
             mask = sums_below(low, middle, high, book.weighted, book.leg_feed, price)
-        if not mask:
-            continue
-        add_bits(count, mask)
-        if usd:
-            for leg in range(low, middle):
-                counted[leg - low] = book.amount[leg] if book.class_weight[book.leg_class[leg]] > 0 else 0.0
-            weighted_sum(debt, middle, high, book.amount, book.leg_feed, price)
-            weighted_sum(collateral, 0, middle - low, counted, book.leg_feed[low:middle], price)
-            while mask:
-                s = lowest_bit(mask)
-                mask &= mask - np.uint64(1)
-                sums[0, s] += debt[s]
-                sums[1, s] += collateral[s]
+        if mask:
+            add_bits(count, mask)
 
 
-tally_block = compiled_leaf(_tally_block, error_model="numpy")
+count_block = compiled_leaf(_count_block, error_model="numpy")
 
 
-def _tally_blocks(book: Any, tiles: Any, usd: bool, counts: Any, sums: Any) -> None:
+def _count_all(book: Any, tiles: Any, counts: Any) -> None:
     for block in parallel_range(-(-len(book.split) // BLOCK)):
         first, last = block * BLOCK, min(len(book.split), (block + 1) * BLOCK)
         scratch, counted = aligned_lanes(3), np.empty(most_legs(book, first, last))
         for tile in range(len(tiles)):
-            tally_block(book, first, last, tiles[tile], usd, scratch, counted, counts[block, tile], sums[block, tile])
+            count_block(book, first, last, tiles[tile], scratch, counted, counts[block, tile])
 
 
-_tally_all = compiled(_tally_blocks, parallel=True)
+_count = compiled(_count_all, parallel=True)

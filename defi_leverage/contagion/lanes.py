@@ -16,6 +16,7 @@ __all__ = [
     "add_bits",
     "aligned_lanes",
     "below",
+    "fetch",
     "lowest_bit",
     "lowest_ratio",
     "sums_below",
@@ -158,6 +159,21 @@ def _add_bits(_context: Any, counts: Any, mask: Any) -> Any:  # noqa: ARG001
     return types.void(counts, types.uint64), generate
 
 
+def _fetch(_context: Any, array: Any, place: Any) -> Any:  # noqa: ARG001
+    """Have the cache line of array[place] brought near, for it is needed soon."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        pointer = builder.gep(_data(context, builder, signature, arguments, 0), [arguments[1]])
+        byte = ir.IntType(8).as_pointer()
+        prefetch = core.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), (byte, _BIT, _BIT, _BIT)), "llvm.prefetch.p0i8"
+        )
+        builder.call(prefetch, [builder.bitcast(pointer, byte), *(ir.Constant(_BIT, hint) for hint in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64), generate
+
+
 def _lowest_bit(_context: Any, mask: Any) -> Any:  # noqa: ARG001
     """The position of the lowest bit that is set; 64 where none is."""
 
@@ -169,6 +185,7 @@ def _lowest_bit(_context: Any, mask: Any) -> Any:  # noqa: ARG001
 
 add_bits: Any = intrinsic(_add_bits)
 below: Any = intrinsic(_below)
+fetch: Any = intrinsic(_fetch)
 lowest_bit: Any = intrinsic(_lowest_bit)
 lowest_ratio: Any = intrinsic(_lowest_ratio)
 sums_below: Any = intrinsic(_sums_below)

@@ -28,8 +28,10 @@ __all__ = [
     "aave_v2",
     "aave_v3",
     "aave_v3_3",
+    "aave_v4",
     "compound_v2",
     "euler_v2",
+    "fluid",
     "full",
     "morpho_blue",
     "seize",
@@ -193,6 +195,67 @@ def euler_v2(
     return Terms(debt, 1 / kept_price - 1 if kept_price > 0 else inf, 0.0)
 
 
+def aave_v4(
+    health_factor: float,
+    total_debt: float,
+    debt: float,
+    collateral: float,
+    bonus: float,
+    weight: float,
+    fee: float,
+    target_health_factor: float = 1.05,
+    maximum_bonus_health_factor: float = 0.9,
+    minimum_bonus_share: float = 0.9,
+    minimum_leftover_usd: float = 1000.0,
+) -> Terms:
+    """As much debt as brings the account back to a target health factor, at a bonus that grows as health falls.
+
+    The bonus is the leg's at `maximum_bonus_health_factor` or below, and from there on a straight line to
+    `minimum_bonus_share` of it at 1. Repaying x of the debt D lifts health h to t where h D - (1 + bonus) weight x =
+    t (D - x). What would leave less than 1,000 USD of the pair's debt repays all of it, and what would leave less of
+    its collateral takes all of that. The parameters are a spoke's own (getLiquidationConfig); the defaults are an
+    example. Source: Aave v4 LiquidationLogic, calculateLiquidationBonus, _calculateDebtToTargetHealthFactor and
+    DUST_LIQUIDATION_THRESHOLD.
+    """
+    if health_factor > maximum_bonus_health_factor:
+        least = bonus * minimum_bonus_share
+        bonus = least + (bonus - least) * (1 - health_factor) / (1 - maximum_bonus_health_factor)
+    kept = fee * (bonus / (1 + bonus))
+    spare = target_health_factor - (1 + bonus) * weight
+    repaid = debt
+    if spare > 0:
+        repaid = min(debt, total_debt * max(target_health_factor - health_factor, 0.0) / spare)
+    if debt - repaid < minimum_leftover_usd:
+        repaid = debt
+    left = collateral - repaid * (1 + bonus)
+    if repaid < debt and 0 < left < minimum_leftover_usd:
+        repaid = min(debt, collateral)  # more than all of the collateral is worth, which caps it
+    return Terms(repaid, bonus, kept)
+
+
+def fluid(
+    health_factor: float,
+    total_debt: float,
+    debt: float,
+    collateral: float,
+    bonus: float,
+    weight: float,
+    fee: float,
+    absorb_ratio: float = 0.95,
+) -> Terms:
+    """As much debt as brings the position back to its threshold, which is the leg's weight; no more is ever on offer.
+
+    At a debt over collateral of `absorb_ratio` (the vault's liquidationMaxLimit) or above the vault absorbs the
+    position whole, and liquidators repay all of its debt; collateral that is left is the vault's there, and stays with
+    the account here. Liquidators take from the top ticks down, which at one set of prices comes to the same for each
+    position. Source: Fluid's vault, liquidate and absorb (Instadapp/fluid-contracts-public, vaultT1/coreModule).
+    """
+    spare = 1 - (1 + bonus) * weight
+    if weight >= health_factor * absorb_ratio or spare <= 0:
+        return Terms(debt, bonus, 0.0)
+    return Terms(min(debt, debt * max(1 - health_factor, 0.0) / spare), bonus, 0.0)
+
+
 PAIR_RULES: Mapping[str, Callable[..., Terms]] = {
     "aave_v3": aave_v3,
     "aave_v3_3": aave_v3_3,
@@ -200,6 +263,8 @@ PAIR_RULES: Mapping[str, Callable[..., Terms]] = {
     "compound_v2": compound_v2,
     "morpho_blue": morpho_blue,
     "euler_v2": euler_v2,
+    "aave_v4": aave_v4,
+    "fluid": fluid,
     "full": full,
 }
 ABSORB_RULES: Mapping[str, LiquidationRule] = {

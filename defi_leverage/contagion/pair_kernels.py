@@ -18,11 +18,11 @@ __all__ = ["apply_rules", "pair_terms", "rule_tables", "seize"]
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_FULL, _AAVE_V2, _AAVE_V3, _AAVE_V3_3, _COMPOUND_V2, _MORPHO_BLUE, _EULER_V2 = range(7)
-_ORDER = ("full", "aave_v2", "aave_v3", "aave_v3_3", "compound_v2", "morpho_blue", "euler_v2")
+_FULL, _AAVE_V2, _AAVE_V3, _AAVE_V3_3, _COMPOUND_V2, _MORPHO_BLUE, _EULER_V2, _AAVE_V4, _FLUID = range(9)
+_ORDER = ("full", "aave_v2", "aave_v3", "aave_v3_3", "compound_v2", "morpho_blue", "euler_v2", "aave_v4", "fluid")
 _PARAMETERS = 4  # of a rule, at most
 
-full, aave_v2, aave_v3, aave_v3_3, compound_v2, morpho_blue, euler_v2 = (
+full, aave_v2, aave_v3, aave_v3_3, compound_v2, morpho_blue, euler_v2, aave_v4, fluid = (
     compiled_leaf(PAIR_RULES[name], error_model="numpy") for name in _ORDER
 )
 seize = compiled_leaf(liquidation.seize, error_model="numpy")
@@ -57,6 +57,10 @@ def _pair_terms(  # noqa: PLR0911 (one return a rule)
         return morpho_blue(health_factor, total_debt, debt, collateral, bonus, weight, fee, p[0], p[1])
     if kind == _EULER_V2:
         return euler_v2(health_factor, total_debt, debt, collateral, bonus, weight, fee, p[0])
+    if kind == _AAVE_V4:
+        return aave_v4(health_factor, total_debt, debt, collateral, bonus, weight, fee, p[0], p[1], p[2], p[3])
+    if kind == _FLUID:
+        return fluid(health_factor, total_debt, debt, collateral, bonus, weight, fee, p[0])
     return full(health_factor, total_debt, debt, collateral, bonus, weight, fee)
 
 

@@ -120,4 +120,4 @@ def supplied_tokens(book: Book) -> Floats:
     venues, assets = len(book.venue_ids), len(book.price)
     place = book.account_venue[book.leg_account] * assets + book.leg_asset
     supplied = np.bincount(place, weights=np.where(book.is_debt, 0.0, book.amount), minlength=venues * assets)
-    return supplied.reshape(venues, assets)
+    return supplied.reshape(venues, assets).astype(np.float64)

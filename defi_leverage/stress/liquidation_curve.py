@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from defi_leverage.contagion.book import Book, compile_book
-from defi_leverage.contagion.engine import feed_prices, market_prices
+from defi_leverage.contagion.prices import feed_prices, market_prices
 from defi_leverage.errors import ScenarioError
 from defi_leverage.health import average_threshold_weighted, health_factor
 from defi_leverage.snapshot import Snapshot, resolve_asset
@@ -57,8 +57,9 @@ def liquidation_curve(
     asset_id = resolve_asset(snapshot, asset)
     today = float(snapshot.assets.set_index("asset_id")["price_usd"][asset_id])
     multiples = prices / today
-    lines, tokens, averaged = _account_lines(snapshot, asset_id, book or compile_book(snapshot))
-    weighted, weighted_debt, collateral, debt = lines
+    book = book or compile_book(snapshot)
+    (weighted, weighted_debt, collateral, debt), tokens = _account_lines(book, list(book.asset_ids).index(asset_id))
+    averaged = book.averages_threshold
     # Bounds of what a protocol's rounding of the average threshold, and ours, can do to the weighted collateral.
     least = _Line(
         weighted.level * (1 - _ROUNDING) - np.where(averaged, _ONE_BPS, 0.0) * collateral.level,
@@ -95,34 +96,25 @@ def liquidation_curve(
     )
 
 
-def _account_lines(snapshot: Snapshot, asset_id: str, book: Book) -> tuple[list[_Line], Floats, NDArray[np.bool_]]:
-    """Weighted collateral and debt, collateral and debt (USD); tokens of the asset; whose threshold is averaged."""
-    shock, no_sales = np.zeros(len(book.asset_ids)), np.zeros(len(book.asset_ids))
-    at_one = feed_prices(book, market_prices(book, shock, no_sales))
-    shock[book.asset_ids == asset_id] = 1.0
-    at_two = feed_prices(book, market_prices(book, shock, no_sales))
-    legs = snapshot.legs
-    feed = pd.Index(book.feed_ids).get_indexer(pd.Index(legs["feed_id"]))
-    amount, weight = legs["amount"].to_numpy(float), legs["weight"].to_numpy(float)
-    slope, level = amount * (at_two - at_one)[feed], amount * (2 * at_one - at_two)[feed]
-    account = pd.Index(snapshot.accounts["account_id"]).get_indexer(pd.Index(legs["account_id"]))
-    is_debt = (legs["side"] == "debt").to_numpy()
-    counts = ~is_debt & (weight > 0)
+def _account_lines(book: Book, asset: int) -> tuple[list[_Line], Floats]:
+    """Weighted collateral and debt, collateral and debt (USD), and tokens of the asset, by account."""
+    idle, moved = np.zeros(len(book.price)), np.zeros(len(book.price))
+    moved[asset] = 1.0
+    at_one, at_two = (feed_prices(book, market_prices(book, shock, idle)) for shock in (idle, moved))
+    slope, level = (at_two - at_one)[book.leg_feed], (2 * at_one - at_two)[book.leg_feed]
+    counts = ~book.is_debt & (book.weight > 0)
 
     def total(values: Floats) -> Floats:
-        return np.bincount(account, weights=values, minlength=len(snapshot.accounts)).astype(np.float64)
+        return np.bincount(book.leg_account, weights=values, minlength=len(book.account_ids)).astype(np.float64)
 
-    def line(factor: Floats) -> _Line:
-        return _Line(total(level * factor), total(slope * factor))
+    def line(tokens: Floats) -> _Line:
+        return _Line(total(level * tokens), total(slope * tokens))
 
-    secured = (total((counts & (amount > 0)).astype(float)) > 0)[account]
-    owed = (is_debt & secured).astype(float)
-    rule = snapshot.accounts["venue_id"].map(snapshot.venues.set_index("venue_id")["health_rule"])
-    return (
-        [line(counts * weight), line(owed * weight), line(counts.astype(float)), line(owed)],
-        total(amount * (counts & (legs["asset_id"] == asset_id).to_numpy())),
-        (rule == "average_threshold_bps").to_numpy(),
-    )
+    held = np.where(counts, book.amount, 0.0)
+    secured = total(held) > 0
+    owed = np.where(book.is_debt & secured[book.leg_account], book.amount, 0.0)
+    lines = [line(tokens) for tokens in (held * book.weight, owed * book.weight, held, owed)]
+    return lines, total(np.where(book.leg_asset == asset, held, 0.0))
 
 
 def _below_one(collateral: _Line, debt: _Line, multiples: Floats) -> tuple[Ints, Ints]:

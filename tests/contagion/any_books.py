@@ -14,6 +14,8 @@ from defi_leverage.snapshot import Snapshot
 from tests.books import wide_tables
 
 _USD = [0.0, 1e3, 1e5, 1e7]
+_PERP: dict[str, list[float]] = {"liquidation_fee": [0.01], "insurance_fund_usd": _USD, "pro_rata": [0.0, 0.5]}
+_NO_LEVY: dict[str, list[float]] = {"deleverage": [0.0], "haircut_margin": [0.0, 1.0]}
 PARAMETERS: dict[str, dict[str, list[float]]] = {
     "full": {},
     "aave_v2": {"close_factor": [0.3, 1.0]},
@@ -22,11 +24,18 @@ PARAMETERS: dict[str, dict[str, list[float]]] = {
         "close_factor": [0.3, 1.0],
         "full_close_health_factor": [0.0, 0.9],
         "full_close_below_usd": [0.0, 2e4],
-        "minimum_leftover_usd": [0.0, 5e3],
+        "minimum_leftover_usd": [5e3, 5e4],
     },
     "compound_v2": {"close_factor": [0.3, 1.0], "liquidation_incentive": [0.1], "protocol_share": [0.0, 0.05]},
     "morpho_blue": {"cursor": [0.1], "maximum_incentive": [0.03]},
     "euler_v2": {"maximum_discount": [0.03, 0.3]},
+    "aave_v4": {
+        "target_health_factor": [1.02, 1.2],
+        "maximum_bonus_health_factor": [0.95],
+        "minimum_bonus_share": [0.5],
+        "minimum_leftover_usd": [0.0, 5e3],
+    },
+    "fluid": {"absorb_ratio": [0.9]},
     "comet": {"liquidation_factor": [0.85], "store_front_price_factor": [0.0, 1.0], "reserves_usd": _USD},
     "maker": {
         "liquidation_penalty": [0.05],
@@ -39,13 +48,14 @@ PARAMETERS: dict[str, dict[str, list[float]]] = {
     "liquity_v1": {"stability_pool_usd": _USD, "gas_compensation": [0.0]},
     "liquity_v2": {"stability_pool_usd": _USD, "pool_penalty": [0.1], "redistribution_penalty": [0.2]},
     "crvusd": {"bands": [4, 1], "amplification": [20], "liquidation_discount": [0.09], "jump": [0.5, 1.0]},
-    "perp_full": {"liquidation_fee": [0.01], "insurance_fund_usd": _USD, "pro_rata": [0.0, 0.5]},
-    "perp_partial": {
+    "perp_full": _PERP,
+    "perp_partial": _PERP
+    | {
         "close_fraction": [0.5],
         "partial_above_usd": [1e3],
-        "liquidation_fee": [0.01],
-        "insurance_fund_usd": _USD,
-        "pro_rata": [0.0, 0.5],
+        "whole_below": [0.0, 0.5],
+        "fund_share": [0.5],
+        "fee_is_owed": [0.0, 1.0],
     },
 }
 _VENUES = "vwxyz"
@@ -63,16 +73,14 @@ def any_book(random: Random, rules: list[str] | None = None) -> Snapshot:
             "venue_id": venue,
             "protocol": "test",
             "liquidation_rule": rule,
-            "liquidation_parameters": json.dumps(
-                {name: random.choice(values) for name, values in PARAMETERS[rule].items() if random.random() < 0.6}
-            ),
+            "liquidation_parameters": json.dumps(_parameters(random, rule)),
             "health_rule": random.choice(["linear", "linear", "average_threshold_bps"]),
         }
         for venue, rule in zip(_VENUES, names, strict=True)
     ]
     made, legs = _accounts(random, dict(zip(_VENUES, names, strict=True)), tables["feeds"])
     kept = tables["accounts"]["account_id"].isin(random.sample(list(tables["accounts"]["account_id"]), 1))
-    odd = tables["accounts"][kept | (random.random() < 0.5)]
+    odd = tables["accounts"].assign(mode="cross")[kept | (random.random() < 0.5)]
     wide_legs = tables["legs"][tables["legs"]["account_id"].isin(odd["account_id"])]
     tables["venues"] = pd.DataFrame(venues)
     tables["accounts"] = pd.concat([odd, made], ignore_index=True)
@@ -83,6 +91,17 @@ def any_book(random: Random, rules: list[str] | None = None) -> Snapshot:
     return Snapshot.from_tables(tables)
 
 
+def _parameters(random: Random, rule: str) -> dict[str, float]:
+    """Some of the rule's parameters; the others take their defaults."""
+    chosen = dict(PARAMETERS[rule])
+    if rule.startswith("perp") and random.random() < 0.4:
+        chosen |= _NO_LEVY
+    drawn = {name: random.choice(values) for name, values in chosen.items() if random.random() < 0.6}
+    if drawn.get("haircut_margin"):  # who is deleveraged tells positions by their weights alone
+        drawn["deleverage"] = 0.0
+    return drawn
+
+
 def _accounts(random: Random, rules: dict[str, str], feeds: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Up to sixteen accounts, each of one kind; at some venues of the kind that the rule is made for."""
     price = dict(zip(feeds["feed_id"], feeds["price_usd"], strict=True))
@@ -91,12 +110,13 @@ def _accounts(random: Random, rules: dict[str, str], feeds: pd.DataFrame) -> tup
     legs: list[dict[str, Any]] = []
     for number in range(random.randint(4, 16)):
         account, venue = f"b{number:02}", random.choice(_VENUES)
-        accounts.append({"account_id": account, "venue_id": venue})
+        mode = random.choice(["cross", "bands:5", "bands:6.5"]) if rules[venue] == "crvusd" else "cross"
+        accounts.append({"account_id": account, "venue_id": venue, "mode": mode})
         kind = random.choice(["borrower", "short", "loop", "trove", "many", "dust", "lender", "bare"])
         if rules[venue].startswith("perp"):
             kind = "perp"
         elif rules[venue].startswith("liquity") or rules[venue] == "crvusd":
-            kind = random.choice(["trove", "trove", kind])
+            kind = random.choice(["trove", "trove", "half sold" if rules[venue] == "crvusd" else kind])
         for side, feed, usd, weight in _legs_of(random, kind, list(price)):
             terms = {"liquidation_bonus": random.choice([0.0, 0.05]), "protocol_fee": random.choice([0.0, 0.1])}
             none = dict.fromkeys(terms, 0.0)
@@ -126,6 +146,10 @@ def _legs_of(random: Random, kind: str, feeds: list[str]) -> list[tuple[str, str
             *(("collateral", feed, usd, 0.8) for feed, usd in zip(held, values, strict=True)),
             *(("debt", feed, debt / len(owed) * random.uniform(0.9, 1.1), 1.0) for feed in owed),
         ]
+    if kind == "half sold":
+        sold = random.uniform(0.1, 0.6) * size
+        debt = sold + (size - sold) * 0.9 / factor
+        return [("collateral", "ETH", size - sold, 0.9), ("collateral", "USD", sold, 1.0), ("debt", "USD", debt, 1.0)]
     if kind == "dust":
         size *= 10 ** random.uniform(-22, -4)
     if kind == "lender":

@@ -59,7 +59,9 @@ class Outcome:
 def tables_of(snapshot: Snapshot) -> Tables:
     """The tables that every scenario on this snapshot starts from."""
     venues = snapshot.venues.sort_values("venue_id")
-    accounts = snapshot.accounts[["account_id", "venue_id"]].merge(venues[["venue_id", "health_rule"]], on="venue_id")
+    accounts = snapshot.accounts[["account_id", "venue_id", "mode"]].merge(
+        venues[["venue_id", "health_rule"]], on="venue_id"
+    )
     legs = snapshot.legs.merge(accounts, on="account_id")
     legs["is_debt"], legs["averages"] = legs["side"] == "debt", legs["health_rule"] == "average_threshold_bps"
     legs = legs.sort_values(["account_id", "is_debt", "asset_id", "feed_id"], kind="stable", ignore_index=True)

@@ -135,7 +135,7 @@ def absorb_accounts(
             drawn[venue] += done[name].drawn
             put_up += done[name].put_up
             at_auction += done[name].put_up
-        if rule.startswith("perp"):
+        if rule.startswith("perp") and parameters["deleverage"]:
             for name in closing:
                 cut = _levy(accounts[name], done[name], healthy, parameters["pro_rata"])
                 levied[venue] += cut

@@ -4,11 +4,19 @@ What a rule leaves out of its parameters is in DEFAULTS. USD at the feed prices 
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
+_PERP: dict[str, float] = {
+    "liquidation_fee": 0,
+    "insurance_fund_usd": 0,
+    "pro_rata": 1,
+    "deleverage": 1,
+    "haircut_margin": 0,
+}
 DEFAULTS: dict[str, dict[str, float]] = {
     "full": {},
     "aave_v2": {"close_factor": 0.5},
@@ -22,6 +30,13 @@ DEFAULTS: dict[str, dict[str, float]] = {
     "compound_v2": {"close_factor": 0.5, "liquidation_incentive": 0.08, "protocol_share": 0.028},
     "morpho_blue": {"cursor": 0.3, "maximum_incentive": 0.15},
     "euler_v2": {"maximum_discount": 0.15},
+    "aave_v4": {
+        "target_health_factor": 1.05,
+        "maximum_bonus_health_factor": 0.9,
+        "minimum_bonus_share": 0.9,
+        "minimum_leftover_usd": 1000,
+    },
+    "fluid": {"absorb_ratio": 0.95},
     "comet": {"liquidation_factor": 0.93, "store_front_price_factor": 0.5, "reserves_usd": 0},
     "maker": {
         "liquidation_penalty": 0.13,
@@ -39,16 +54,11 @@ DEFAULTS: dict[str, dict[str, float]] = {
         "redistribution_penalty": 0.1,
     },
     "crvusd": {"bands": 10, "amplification": 100, "liquidation_discount": 0.06, "jump": 0},
-    "perp_full": {"liquidation_fee": 0, "insurance_fund_usd": 0, "pro_rata": 1},
-    "perp_partial": {
-        "close_fraction": 0.2,
-        "partial_above_usd": 1e5,
-        "liquidation_fee": 0,
-        "insurance_fund_usd": 0,
-        "pro_rata": 1,
-    },
+    "perp_full": _PERP,
+    "perp_partial": _PERP
+    | {"close_fraction": 0.2, "partial_above_usd": 1e5, "whole_below": 0, "fund_share": 1, "fee_is_owed": 0},
 }
-PAIR_RULES = ("full", "aave_v2", "aave_v3", "aave_v3_3", "compound_v2", "morpho_blue", "euler_v2")
+PAIR_RULES = ("full", "aave_v2", "aave_v3", "aave_v3_3", "compound_v2", "morpho_blue", "euler_v2", "aave_v4", "fluid")
 BUFFERS = ("reserves_usd", "surplus_usd", "stability_pool_usd", "insurance_fund_usd")
 
 
@@ -75,6 +85,20 @@ def pair_terms(rule: str, p: dict[str, float], pairs: pd.DataFrame) -> pd.DataFr
         spare = pd.concat([debt - must_leave, (collateral - must_leave) / (1 + bonus)], axis=1).min(axis=1)
         part = part.where(~leaves_both, part.clip(upper=spare.clip(lower=0)))
         wanted = debt.where(whole, part)
+    elif rule == "aave_v4":
+        start = p["maximum_bonus_health_factor"]
+        sloped = bonus * (1 - (1 - p["minimum_bonus_share"]) * (factor - start) / (1 - start))
+        bonus = sloped.where(factor > start, bonus)
+        kept = pairs["fee"] * bonus / (1 + bonus)
+        wanted = _to_health(p["target_health_factor"], pairs, bonus)
+        wanted = wanted.where(debt - wanted >= p["minimum_leftover_usd"], debt)
+        left = collateral - wanted * (1 + bonus)
+        dust = (wanted < debt) & (left > 0) & (left < p["minimum_leftover_usd"])
+        wanted = wanted.where(~dust, pairs[["debt", "collateral"]].min(axis=1))
+    elif rule == "fluid":
+        loan_to_value = pairs["weight"] / factor  # debt over collateral
+        wanted = _to_health(1.0, pairs.assign(total_debt=debt), bonus).where(loan_to_value < p["absorb_ratio"], debt)
+        kept = kept * 0
     if rule == "compound_v2":
         bonus = bonus.where(bonus > 0, p["liquidation_incentive"])
         kept = (pairs["fee"] * bonus / (1 + bonus)).where(pairs["fee"] > 0, p["protocol_share"])
@@ -85,6 +109,13 @@ def pair_terms(rule: str, p: dict[str, float], pairs: pd.DataFrame) -> pd.DataFr
         discount = (1 - factor).clip(0, p["maximum_discount"])
         bonus, kept = 1 / (1 - discount) - 1, kept * 0
     return pd.DataFrame({"wanted": wanted, "bonus": bonus, "kept": kept})
+
+
+def _to_health(target: float, pairs: pd.DataFrame, bonus: pd.Series) -> pd.Series:
+    """The x with h D - (1 + bonus) weight x = target (D - x), all of the debt where nothing lifts the account there."""
+    per_usd = target - (1 + bonus) * pairs["weight"]
+    missing = pairs["total_debt"] * (target - pairs["health_factor"]).clip(lower=0)
+    return (missing / per_usd.where(per_usd > 0)).fillna(math.inf).clip(upper=pairs["debt"])
 
 
 @dataclass
@@ -149,8 +180,7 @@ def close_account(
         taken = shares(debt, gas + to_pool + passed_on)
         return Closed(taken, moved_debt=moved, moved_collateral=passed_on, drawn=offset)
     if rule == "crvusd":
-        closed, sold, bad = _crvusd(p, own, debt, held)
-        return Closed(shares(closed, sold), bad=bad, bought=closed - bad)
+        return _crvusd(p, own, debt)
     return _perp(rule, p, own, debt, held, room)
 
 
@@ -177,70 +207,99 @@ def _comet(p: dict[str, float], own: list[dict[str, Any]], debt: float, room: fl
     return Closed(taken, bad=max(0.0, needed - drawn), bought=proceeds, drawn=drawn)
 
 
-def _crvusd(p: dict[str, float], own: list[dict[str, Any]], debt: float, held: float) -> tuple[float, float, float]:
-    """USD of debt closed, of collateral sold, and of bad debt: band by band from the highest."""
-    bands, ratio = int(p["bands"]), 1 - 1 / p["amplification"]
-    first_held = sum(leg["initial"] for leg in own if not leg["is_debt"])
+def _crvusd(p: dict[str, float], own: list[dict[str, Any]], debt: float) -> Closed:
+    """Band by band from the highest; what is held of the asset that is owed lies in no band."""
+    coins = {leg["asset_id"] for leg in own if leg["is_debt"]}
+    cash = [leg for leg in own if not leg["is_debt"] and leg["asset_id"] in coins]
+    unsold = [leg for leg in own if not leg["is_debt"] and leg["asset_id"] not in coins]
+    ready, held = sum(leg["value"] for leg in cash), sum(leg["value"] for leg in unsold)
+    mode = re.fullmatch(r"bands:([\d.]+)", own[0].get("mode", ""))
+    height, ratio = float(mode[1]) if mode else float(int(p["bands"])), 1 - 1 / p["amplification"]
+    bonus = max((leg["liquidation_bonus"] for leg in unsold), default=0.0)
+    keep = 1 / (1 + bonus) if bonus > 0 else 1 - p["liquidation_discount"]
+    first_held = sum(leg["initial"] for leg in unsold)
     first_debt = sum(leg["initial"] for leg in own if leg["is_debt"])
-    up = sum(leg["initial"] * leg["weight"] for leg in own if not leg["is_debt"])
-    price = up / sum(leg["initial"] * leg["weight"] for leg in own if leg["is_debt"])
-    if first_held == 0 or price == 0:
-        return debt, held, max(0.0, debt - held)
-    a_band, gone = first_held / bands, bands * (1 - held / first_held)
+    uncovered = sum(leg["initial"] * leg["weight"] * (1 if leg["is_debt"] else -1) for leg in own if leg not in unsold)
+    price = _over(sum(leg["initial"] * leg["weight"] for leg in unsold), uncovered)
     sold = proceeds = left_worth = 0.0
-    for band in range(bands):
-        top, bottom = ratio**band, ratio ** (band + 1)
-        mean = math.sqrt(top * bottom)
-        passed = min(1.0, max(0.0, (top - price) / (top - bottom)))
-        before = min(1.0, max(0.0, gone - band))
-        part = passed - before if passed - before > 1e-12 else 0.0
-        pays = (1 - p["jump"]) * mean + p["jump"] * min(mean, price**3 / (top * bottom))
-        sold += part * a_band
-        proceeds += part * a_band * pays / price
-        left_worth += (1 - max(passed, before)) * a_band * mean / price
+    if first_held > 0 and price > 0:
+        gone = height * (1 - held / first_held)
+        for band in range(math.ceil(height)):
+            size = min(1.0, height - band)
+            a_band = first_held * size / height
+            top, bottom = ratio**band, ratio ** (band + size)
+            mean = math.sqrt(top * bottom)
+            passed = min(1.0, max(0.0, (top - price) / (top - bottom)))
+            before = min(1.0, max(0.0, (gone - band) / size))
+            part = passed - before if passed - before > 1e-12 else 0.0
+            pays = (1 - p["jump"]) * mean + p["jump"] * min(mean, price**3 / (top * bottom))
+            sold += part * a_band
+            proceeds += part * a_band * pays / price
+            left_worth += (1 - max(passed, before)) * a_band * mean / price
+    elif first_held > 0:
+        sold = held
     sold = min(sold, held)
     repaid = min(debt, proceeds)
     stablecoin = max(0.0, first_debt - debt) + repaid
-    owed = debt - repaid
-    if owed > 0 and (stablecoin + left_worth) * (1 - p["liquidation_discount"]) < owed + stablecoin:
-        return debt, held, max(0.0, owed - (held - sold))
-    return repaid, sold, 0.0
+    owed, bad, whole = debt - repaid, 0.0, False
+    if owed > 0 and (ready + stablecoin + left_worth) * keep < owed + stablecoin:
+        bad, whole = max(0.0, owed - (held - sold) - ready), True
+        repaid, sold = debt, held
+    taken = {leg["leg"]: leg["value"] * (_over(repaid, debt) if leg["is_debt"] else 0.0) for leg in own}
+    taken |= {leg["leg"]: leg["value"] * _over(sold, held) for leg in unsold}
+    taken |= {leg["leg"]: leg["value"] if whole else 0.0 for leg in cash}
+    return Closed(
+        taken,
+        bad=bad,
+        bought=max(0.0, repaid - bad - (ready if whole else 0.0)),
+        trades=frozenset(leg["leg"] for leg in own if leg not in cash),
+    )
 
 
 def _perp(rule: str, p: dict[str, float], own: list[dict[str, Any]], debt: float, held: float, room: float) -> Closed:
-    positions = [leg for leg in own if in_position(leg)]
+    positions = [leg for leg in own if in_position(leg) and not (p["haircut_margin"] and _is_haircut_margin(leg))]
+    others = [leg for leg in own if leg not in positions]
     notional = sum(leg["value"] for leg in positions)
     equity = held - debt
-    none = equity <= 1e-12 * debt  # what rounding leaves of an equity that was levied is none
-    whole = rule == "perp_full" or notional <= p["partial_above_usd"] or none
-    fraction = 1.0 if whole else p["close_fraction"]
-    margin = sum(leg["value"] for leg in own if not in_position(leg) and not leg["is_debt"])
-    owed = sum(leg["value"] for leg in own if not in_position(leg) and leg["is_debt"])
+    fraction = 1.0
+    if rule == "perp_partial" and notional > p["partial_above_usd"]:
+        pays = equity > 1e-12 * debt  # what rounding leaves of an equity that was levied is none
+        if p["whole_below"]:
+            required = sum(leg["value"] * abs(1 - leg["weight"]) for leg in positions)
+            health = sum(leg["value"] * leg["weight"] * (-1 if leg["is_debt"] else 1) for leg in own)
+            pays = required + health >= p["whole_below"] * required
+        fraction = p["close_fraction"] if pays else 1.0
+    margin = sum(leg["value"] for leg in others if not leg["is_debt"])
+    owed = sum(leg["value"] for leg in others if leg["is_debt"])
     fee = min(max(0.0, equity), p["liquidation_fee"] * fraction * notional)
     cash = fraction * sum(-leg["value"] if leg["is_debt"] else leg["value"] for leg in positions) - fee
-    if whole or fraction >= 1 or cash + margin < 0:
+    loss = 0.0
+    if fraction >= 1 or cash + margin < 0:
+        fraction = 1.0
         fee = min(max(0.0, equity), p["liquidation_fee"] * notional)
         loss = max(0.0, -equity)
         taken = {leg["leg"]: leg["value"] for leg in own}
     else:
-        loss = 0.0
-        taken = {}
-        for leg in own:
-            if in_position(leg):
-                share = fraction
-            elif leg["is_debt"]:
-                share = _over(min(max(0.0, cash), owed), owed)
-            else:
-                share = _over(min(max(0.0, -cash), margin), margin)
-            taken[leg["leg"]] = leg["value"] * share
-    drawn = _pay(loss - fee, room)
+        to_debt, of_margin = _over(min(max(0.0, cash), owed), owed), _over(min(max(0.0, -cash), margin), margin)
+        taken = {leg["leg"]: leg["value"] * fraction for leg in positions}
+        taken |= {leg["leg"]: leg["value"] * (to_debt if leg["is_debt"] else of_margin) for leg in others}
+    due, to_fund = fee, fee * p.get("fund_share", 1)
+    if p.get("fee_is_owed", 0):
+        due = p["liquidation_fee"] * fraction * notional
+        to_fund = due * p["fund_share"] if equity >= 0 else 0.0
+    needed = loss + due - fee - to_fund
+    drawn = _pay(needed, room)
     return Closed(
         taken,
-        bad=max(0.0, loss - fee - drawn),
+        bad=max(0.0, needed - drawn),
         bought=sum(taken[leg["leg"]] for leg in own if leg["is_debt"]),
         drawn=drawn,
         trades=frozenset(leg["leg"] for leg in positions),
     )
+
+
+def _is_haircut_margin(leg: dict[str, Any]) -> bool:
+    return not leg["is_debt"] and leg["liquidation_bonus"] > 0
 
 
 def in_position(leg: dict[str, Any]) -> bool:

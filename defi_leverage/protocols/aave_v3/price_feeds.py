@@ -8,15 +8,14 @@ sparkdotfi/sparklend-advanced (the ExchangeRateOracle contracts, FixedPriceOracl
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.protocols.aave_v3.reserves import Reserve
 from defi_leverage.questions import probe
 from defi_leverage.reading import FeedReading
 
-__all__ = ["read_feeds"]
+__all__ = ["Priced", "read_feeds"]
 
 _PROBES = (
     "latestAnswer",
@@ -40,8 +39,27 @@ _DISCOUNT_SCALE = 10_000  # PendlePriceCapAdapter.PERCENTAGE_FACTOR
 _Answers = Mapping[str, Any]  # function -> answer, None where the source does not have it
 
 
+class Priced(Protocol):
+    """What has a price from a source: a reserve of any release."""
+
+    @property
+    def index(self) -> int:
+        """What tells it from the market's others."""
+
+    @property
+    def price(self) -> int:
+        """The oracle's price, in its unit."""
+
+    @property
+    def source(self) -> str:
+        """The contract that the price comes from."""
+
+
+_Priced = TypeVar("_Priced", bound=Priced)
+
+
 async def read_feeds(
-    chain: Chain, reserves: Sequence[Reserve], asset_ids: Mapping[int, str], price_scale: int
+    chain: Chain, reserves: Sequence[Priced], asset_ids: Mapping[int, str], price_scale: int
 ) -> dict[int, FeedReading]:
     """The feed of each reserve, by the reserve's index.
 
@@ -118,10 +136,10 @@ def _explains(price: int, base_answer: int | None, ratio: int, ratio_scale: int)
 def _priced_by(
     aggregator: str,
     description: str | None,
-    reserve: Reserve,
-    reserves: Sequence[Reserve],
+    reserve: _Priced,
+    reserves: Sequence[_Priced],
     sources: Mapping[str, _Answers],
-) -> Reserve | None:
+) -> _Priced | None:
     """The reserve whose own price is that aggregator's."""
     others = [other for other in reserves if other.index != reserve.index and other.source != reserve.source]
     plain = [other for other in others if not _base(sources[other.source])[0]]

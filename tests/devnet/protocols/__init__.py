@@ -67,6 +67,7 @@ PROTOCOLS = (
     "crvusd",  # stand-in: mint and LlamaLend markets with loans above, inside and below their bands
     "aave_v4",  # Stand-in of Aave v4: a hub and a spoke, dynamic configurations, premiums, a deficit, a dead reserve
     "fluid",  # Stand-in of Fluid: positions that are stale since a liquidation, smart collateral, a broken oracle
+    "gmx_v2",  # stand-in of GMX v2: five perp markets in the DataStore's layout, readers of two releases
 )
 """In the order in which they are built."""
 

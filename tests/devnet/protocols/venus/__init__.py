@@ -42,17 +42,17 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     crowd.borrow(crowd.supply("liquidatable", "WETH", some("WETH", 5, 3, 60)), "USDC", 0.998, 0.999)
     for turn in range(1, 13):
         crowd.loop(
-            "emode_looper", ("wstETH", "WETH"), *some("wstETH", 1, 1, 90), turn, rng.uniform(0.8, 0.99), ETH_POOL
+            "emode_looper", ("wstETH", "WETH"), some("wstETH", 1, 1, 90)[0], turn, rng.uniform(0.8, 0.99), ETH_POOL
         )
     yield "slump"
     for turn in range(1, 9):
-        crowd.loop("plain_looper", ("wstETH", "WETH"), *some("wstETH", 1, 1, 90), turn, rng.uniform(0.8, 0.97))
+        crowd.loop("plain_looper", ("wstETH", "WETH"), some("wstETH", 1, 1, 90)[0], turn, rng.uniform(0.8, 0.97))
     users = crowd.supply("btc_borrower", "WBTC", some("WBTC", 20, 0.05, 15))
     crowd.borrow(users, "DAI", 0.4, 0.97)
     crowd.borrow(users[::3], "WETH", 0.3, 0.9)
     for turn in range(1, 6):
         crowd.loop(
-            "stable_looper", ("USDC", "DAI"), *some("USDC", 1, 5e3, 4e5), turn, rng.uniform(0.8, 0.99), STABLE_POOL
+            "stable_looper", ("USDC", "DAI"), some("USDC", 1, 5e3, 4e5)[0], turn, rng.uniform(0.8, 0.99), STABLE_POOL
         )
     minters = crowd.supply("vai_minter", "WETH", some("WETH", 8, 1, 60))
     crowd.mint_vai(minters, 0.5, 0.97)
