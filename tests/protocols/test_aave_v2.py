@@ -241,6 +241,7 @@ class TestDevnet:
         account = {account.address: account for account in (await read(devnet, "eth")).accounts}[user]
         devnet.revert(before)
         (held,) = [leg for leg in account.legs if leg.side == "collateral"]
+        assert account.health_factor_raw is not None
         assert account.health_factor_raw > WAD
         threshold, owed = held.weight_wad // 10**14, account.debt_base_raw
         low, high = 0, held.amount_raw  # of WETH, an ether of which is the base currency
@@ -283,6 +284,7 @@ class TestDevnet:
                     raise
                 done = False
             devnet.revert(before)
+            assert account.health_factor_raw is not None
             assert done == (account.health_factor_raw < WAD)
             tried[done] += 1
         assert min(tried.values()) > 10

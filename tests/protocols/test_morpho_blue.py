@@ -188,6 +188,7 @@ def test_below_one_is_what_the_contract_lets_be_liquidated(scene: Scene) -> None
             assert account.health_factor_raw == limit * WAD // debt
             assert (account.collateral_base_raw, account.debt_base_raw) == (collateral * oracle_price // SCALE, debt)
             answer = scene.try_call(market.liquidate(PAYER, user, repaid_shares=1), "(uint256,uint256)")
+            assert account.health_factor_raw is not None
             is_below = account.health_factor_raw < WAD
             assert ("position is healthy" in answer) != is_below, (key, user, answer)
             below[is_below] += 1
@@ -380,7 +381,11 @@ async def test_a_past_block(devnet: Devnet) -> None:
     devnet.set_price("WETH", 2_400)
     past, present = await read(devnet, block), await read(devnet)
     factors = [
-        {(reading.venue.venue_id, x.address): x.health_factor_raw for reading in readings for x in reading.accounts}
+        {
+            (reading.venue.venue_id, x.address): x.health_factor_raw or 0
+            for reading in readings
+            for x in reading.accounts
+        }
         for readings in (past, present)
     ]
     assert past[0].block_number == block < present[0].block_number
