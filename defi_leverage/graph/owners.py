@@ -1,9 +1,10 @@
 """Who is behind an account: owners joined across protocols where a link between them is on chain.
 
-One address is one owner everywhere. Beyond that, the snapshot's table `ownership` links an owner to whom it is
-controlled by: a DSProxy to its owner, a Safe to its only owner, an account of Morpho to the address that it authorised,
-an Euler sub-account to its primary. Euler sub-accounts are also joined without a row: the 256 addresses that share
-their first 19 bytes have one owner (EthereumVaultConnector, haveCommonOwner).
+One address is one owner everywhere, on all chains eip155 too, for one key is behind it; but for what the table shows to
+be a contract, which may have another master on another chain. Beyond that, the snapshot's table `ownership` links an
+owner to whom it is controlled by: a DSProxy to its owner, a Safe to its only owner, an account of Morpho to the address
+that it authorised, an Euler sub-account to its primary. Euler sub-accounts are also joined without a row: the 256
+addresses that share their first 19 bytes have one owner (EthereumVaultConnector, haveCommonOwner).
 
 Morpho authorisations go to shared contracts, too, such as Bundler adapters, which act for thousands. A controller that
 more than `most_authorisers` owners have authorised joins none of them.
@@ -22,6 +23,7 @@ __all__ = ["identify_owners"]
 
 log = logging.getLogger(__name__)
 
+_ADDRESS = r"^eip155:\d+:(0x[0-9a-f]{40})$"
 _SUB_ACCOUNT = r"^(eip155:\d+:0x[0-9a-f]{38})[0-9a-f]{2}$"  # 19 bytes of the owner, one of the sub-account
 
 
@@ -42,7 +44,8 @@ def identify_owners(
     protocol = accounts["venue_id"].map(snapshot.venues.set_index("venue_id")["protocol"])
     links, notices = _without_shared(links, most_authorisers)
     ends = pd.DataFrame({"owner": _plain(links["owner"]), "controller": _plain(links["controller"])})
-    ends = pd.concat([ends, _sub_accounts(key, protocol.astype(object).str.startswith("euler").to_numpy(bool))])
+    across = _across_chains(key, set(ends["owner"]))
+    ends = pd.concat([ends, across, _sub_accounts(key, protocol.astype(object).str.startswith("euler").to_numpy(bool))])
     ends = ends[ends["owner"] != ends["controller"]]
 
     known = pd.Series([*owner, *links["owner"], *links["controller"]], dtype=object)
@@ -83,6 +86,14 @@ def _without_shared(links: pd.DataFrame, most_authorisers: int) -> tuple[pd.Data
         for controller, count in shared.items()
     ]
     return links[~(authorised & links["controller"].isin(shared.index))], notices
+
+
+def _across_chains(key: "pd.Series[str]", contracts: set[str]) -> pd.DataFrame:
+    """Links between the same address on several chains, to the first of them."""
+    owners = pd.DataFrame({"owner": [name for name in dict.fromkeys(key) if name not in contracts]}, dtype=object)
+    text = owners["owner"].astype(object)
+    owners = owners.assign(address=text.str.extract(_ADDRESS)[0] if len(text) else text).dropna().sort_values("owner")
+    return pd.DataFrame({"owner": owners["owner"], "controller": owners.groupby("address")["owner"].transform("first")})
 
 
 def _sub_accounts(key: "pd.Series[str]", at_euler: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> pd.DataFrame:

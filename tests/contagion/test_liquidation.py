@@ -101,9 +101,9 @@ def test_compound_v2_keeps_a_share_of_the_seizure() -> None:
 def test_the_fee_of_a_leg_goes_before_the_share_of_the_venue() -> None:
     """Venus: half of an incentive of 10 % is 0.05 of the 1.10 seized. Compound: 0.378 of 8 % is 2.8 % of 1.08."""
     figures = account(factor=0.9, debt=1.0, collateral=2.0, bonus=0.1, fee=0.5)
-    assert compound_v2(*figures, 0.5, 0.08, 0.0).kept == pytest.approx(0.05 / 1.1)
+    assert partial(compound_v2, protocol_share=0.0)(*figures).kept == pytest.approx(0.05 / 1.1)
     figures = account(factor=0.9, debt=1.0, collateral=2.0, bonus=0.08, fee=0.378)
-    assert compound_v2(*figures, 0.5, 0.08, 0.0).kept == pytest.approx(0.028)
+    assert partial(compound_v2, protocol_share=0.0)(*figures).kept == pytest.approx(0.028)
 
 
 @pytest.mark.parametrize(

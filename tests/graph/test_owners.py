@@ -66,7 +66,7 @@ def test_sub_accounts_at_euler_share_nineteen_bytes() -> None:
     found = identify_owners(book([one, two, primary, stranger], ["euler_v2", "euler_v2", "aave_v3", "euler_v2"]))
     assert found.tolist() == [primary, primary, primary, stranger]
     assert identify_owners(book([one, two], ["aave_v3", "morpho"])).tolist() == [one, two]
-    other_chain = one.replace("eip155:1:", "eip155:8453:")
+    other_chain = two.replace("eip155:1:", "eip155:8453:")
     assert identify_owners(book([one, other_chain], ["euler_v2"] * 2)).tolist() == [one, other_chain]
 
 
@@ -147,3 +147,11 @@ async def test_links_are_read_from_contracts() -> None:
     joined = Snapshot.from_tables(book([address(1), address(0xAA), address(2)]).tables | {"ownership": ownership})
     assert [owner.lower() for owner in identify_owners(joined)] == [address(0xAA), address(0xAA), address(0xBB)]
     assert (await read_owner_links(cast("Chain", Replies({})), [])) == ()
+
+
+def test_one_address_on_several_chains_is_one_owner_but_for_contracts() -> None:
+    one, other = "0x" + "ab" * 20, "0x" + "cd" * 20
+    there = book([f"eip155:1:{one}", f"eip155:999:{one}", f"eip155:1:{other}", f"eip155:8453:{other}"])
+    assert identify_owners(there).tolist() == [f"eip155:1:{one}"] * 2 + [f"eip155:1:{other}"] * 2
+    safe = linked(there, (f"eip155:1:{other}", f"eip155:1:{one}", "safe"))  # on chain 8453 nothing is known of it
+    assert identify_owners(safe).tolist() == [f"eip155:1:{one}"] * 3 + [f"eip155:8453:{other}"]
