@@ -210,9 +210,19 @@ def _claims(snapshot: Snapshot) -> pd.DataFrame:
 
 
 def _value_legs(snapshot: Snapshot, family: "pd.Series[str]") -> pd.DataFrame:
-    """Legs as (account: row of accounts, side, weight, asset_id, family, usd)."""
+    """Legs as (account: row of accounts, side, weight, asset_id, family, usd).
+
+    Without what is no borrowed money: a perp position's legs, and what soft liquidation has turned into the coin owed.
+    """
     legs = snapshot.legs
-    return pd.DataFrame(
+    venues = snapshot.venues.set_index("venue_id")
+    venue = legs["account_id"].map(snapshot.accounts.set_index("account_id")["venue_id"])
+    soft = legs[venue.map(venues["liquidation_rule"]) == "crvusd"]
+    owed = pd.MultiIndex.from_frame(soft.loc[soft["side"] == "debt", ["account_id", "asset_id"]])
+    of_owed = pd.MultiIndex.from_frame(soft[["account_id", "asset_id"]]).isin(owed)
+    turned = legs.index.isin(soft.index[of_owed & (soft["side"] != "debt").to_numpy()])
+    chosen = ~venue.isin(snapshot.perp_markets["venue_id"]).to_numpy() & ~turned
+    valued = pd.DataFrame(
         {
             "account": pd.Index(snapshot.accounts["account_id"]).get_indexer(legs["account_id"]),
             "side": legs["side"],
@@ -222,6 +232,7 @@ def _value_legs(snapshot: Snapshot, family: "pd.Series[str]") -> pd.DataFrame:
             "usd": leg_values(snapshot),
         }
     )
+    return valued[chosen]
 
 
 def _main_family(legs: pd.DataFrame, minimum_share: float) -> pd.DataFrame:

@@ -224,3 +224,18 @@ def slow_loopers(snapshot: Snapshot) -> set[str]:
         if shares["collateral"] & shares["debt"]:
             found.add(str(account))
     return found
+
+
+def test_perp_positions_and_what_soft_liquidation_left_are_no_loops() -> None:
+    """A long of 3 ETH financed by USD of the venue, and a loan half turned into the coin it owes."""
+    prices = {"ETH": 2000.0, "USD": 1.0, "CRVUSD": 1.0}
+    positions = [({"USD": 1000.0}, {"USD": 900.0}), ({"CRVUSD": 500.0}, {"CRVUSD": 400.0})]
+    book = make_snapshot(prices, positions, venue_of=["perp", "amm"], weights={"USD": 0.95, "CRVUSD": 0.95})
+    usd = book.assets.assign(kind=["token", "usd", "usd"])
+    plain = Snapshot.from_tables(book.tables | {"assets": usd})
+    assert len(loop_accounts(plain)) == 2
+    soft = plain.venues.assign(
+        liquidation_rule=["crvusd" if venue == "amm" else "full" for venue in plain.venues["venue_id"]]
+    )
+    market = pd.DataFrame([{"venue_id": "perp", "asset_id": "ETH"}])
+    assert loop_accounts(Snapshot.from_tables(plain.tables | {"venues": soft, "perp_markets": market})).empty
