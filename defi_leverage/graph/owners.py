@@ -23,7 +23,7 @@ __all__ = ["identify_owners"]
 
 log = logging.getLogger(__name__)
 
-_ADDRESS = r"^eip155:\d+:(0x[0-9a-f]{40})$"
+_ON_CHAIN = r"^eip155:(?P<chain>\d+):(?P<address>0x[0-9a-f]{40})$"
 _SUB_ACCOUNT = r"^(eip155:\d+:0x[0-9a-f]{38})[0-9a-f]{2}$"  # 19 bytes of the owner, one of the sub-account
 
 
@@ -91,9 +91,11 @@ def _without_shared(links: pd.DataFrame, most_authorisers: int) -> tuple[pd.Data
 def _across_chains(key: "pd.Series[str]", contracts: set[str]) -> pd.DataFrame:
     """Links between the same address on several chains, to the first of them."""
     owners = pd.DataFrame({"owner": [name for name in dict.fromkeys(key) if name not in contracts]}, dtype=object)
-    text = owners["owner"].astype(object)
-    owners = owners.assign(address=text.str.extract(_ADDRESS)[0] if len(text) else text).dropna().sort_values("owner")
-    return pd.DataFrame({"owner": owners["owner"], "controller": owners.groupby("address")["owner"].transform("first")})
+    text = owners["owner"].astype("str")
+    owners = owners.join(text.str.extract(_ON_CHAIN)).dropna()
+    owners = owners.assign(chain=owners["chain"].astype(int)).sort_values(["address", "chain"])
+    first = owners.groupby("address")["owner"].transform("first")
+    return pd.DataFrame({"owner": owners["owner"], "controller": first})
 
 
 def _sub_accounts(key: "pd.Series[str]", at_euler: "np.ndarray[tuple[int], np.dtype[np.bool_]]") -> pd.DataFrame:
