@@ -185,6 +185,7 @@ def _bands(mode: "pd.Series[str]", has_bands: Bools) -> Floats:
 
 
 _COUNTS = ("bands", "amplification", "target_health_factor")  # parameters that are neither fractions nor USD
+_BELOW_ONE = ("auction_discount",)  # at 1 an auction would give the collateral away
 _STEPS = ("close_factor", "close_fraction")  # at 0 a liquidation would do nothing, round after round
 
 
@@ -208,7 +209,14 @@ def _compile_rule(venue: dict[Any, Any]) -> Callable[..., Any]:
             least, most, wanted = 1.0, float("inf"), "a number of at least 1, such as 10"
         elif key in _STEPS:
             wanted = "a fraction above 0, such as 0.5"
+        elif key in _BELOW_ONE:
+            wanted = "a fraction below 1, such as 0.1"
+        if key == "amplification":
+            wanted = "a number above 1, such as 100"
+        if key == "bands":
+            wanted = "a whole number of at least 1, such as 10"
         sane = type(value) in (int, float) and least <= value <= most and value < float("inf")
-        if not sane or (key in _STEPS and not value):
+        edge = (key in _STEPS and not value) or (key in (*_BELOW_ONE, "amplification") and value == 1)
+        if not sane or edge or (key == "bands" and value % 1):
             raise ScenarioError(f"venue {venue['venue_id']}: {key} {value!r} of {name} must be {wanted}")
     return partial(rule, **parameters)

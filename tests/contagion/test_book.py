@@ -63,6 +63,7 @@ def test_depth_that_makes_no_sense_is_refused(change: dict[str, str], problem: s
         ('{"close_factr": 0.5}', "no parameter close_factr; it takes close_factor"),
         ('{"close_factor": "half"}', "close_factor 'half' of aave_v3 must be a fraction"),
         ('{"close_factor": 50}', "close_factor 50 of aave_v3 must be a fraction"),
+        ('{"close_factor": 0}', "close_factor 0 of aave_v3 must be a fraction above 0"),
         ('{"close_factor": NaN}', "close_factor nan of aave_v3 must be a fraction"),
         ('{"full_close_health_factor": -1}', "must be a fraction"),
     ],
@@ -126,3 +127,17 @@ def test_collateral_whose_liquidation_lowers_health_is_named() -> None:
     assert compile_book(toxic).toxic_terms == [("E", "v")]
     sound = make_snapshot({"E": 10.0, "U": 1.0}, [({"E": 10.0}, {"U": 50.0})], weights={"E": 0.8}, bonus=0.2)
     assert compile_book(sound).toxic_terms == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "parameters", "problem"),
+    [
+        ("maker", {"auction_discount": 1.0}, "auction_discount 1.0 of maker must be a fraction below 1"),
+        ("crvusd", {"amplification": 1}, "amplification 1 of crvusd must be a number above 1"),
+        ("crvusd", {"bands": 2.5}, "bands 2.5 of crvusd must be a whole number"),
+        ("perp_partial", {"close_fraction": 0.0}, "close_fraction 0.0 of perp_partial must be a fraction above 0"),
+    ],
+)
+def test_terms_at_which_a_rule_has_no_answer(rule: str, parameters: dict[str, float], problem: str) -> None:
+    with pytest.raises(ScenarioError, match=problem):
+        compile_book(make_snapshot({"E": 1.0}, [({"E": 1.0}, {})], rule=rule, parameters=parameters))
