@@ -46,8 +46,8 @@ def perp_full(
     Longs are sold and shorts bought back in the market. The fee (a share of the notional, at most the equity) goes to
     the insurance fund, which pays where equity is negative, accounts by account_id; what it cannot pay is levied on the
     equity of accounts with the opposite position (`auto_deleverage`; `pro_rata` 0 is by queue, most leveraged first;
-    nobody where `deleverage` is 0), out of all their collateral in proportion: their margin and, of a long, the position
-    itself shrink, a short stays; the rest is bad debt. Source: Hyperliquid documentation, Liquidations and
+    nobody where `deleverage` is 0), out of all their collateral in proportion: margin and, of a long, the position
+    shrink, a short stays; the rest is bad debt. Source: Hyperliquid documentation, Liquidations and
     Auto-deleveraging (closed when equity falls below the maintenance margin; opposite side ranked by profit and
     leverage, of which legs tell the leverage only). The fee and the fund ahead of deleveraging are common practice of
     such venues, not one venue's rule. A fee of 1 takes all margin that is left: Synthetix PerpsV2.
