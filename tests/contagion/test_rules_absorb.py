@@ -219,7 +219,7 @@ def test_crvusd_jump_of_the_oracle_ends_in_hard_liquidation() -> None:
 
 
 def test_parameters_out_of_range_are_refused() -> None:
-    with pytest.raises(ScenarioError, match="bands 0 of crvusd must be a number of at least 1"):
+    with pytest.raises(ScenarioError, match="bands 0 of crvusd must be a whole number of at least 1"):
         run(1350, [LOAN], "crvusd", 0.8, bands=0)
     with pytest.raises(ScenarioError, match=r"liquidation_factor 1.2 of comet must be a fraction"):
         run(1350, [LOAN], "comet", 0.8, liquidation_factor=1.2)
