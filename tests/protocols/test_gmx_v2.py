@@ -75,7 +75,11 @@ class Scene:
 
 async def read(devnet: Devnet, **options: Any) -> tuple[Reading, ...]:
     told = devnet.description.protocols["gmx_v2"]
-    plain = {"reader": told["readers"]["Reader22"], "referral_storage": told["desk"], "prices": tuple(told["prices"])}
+    plain = {
+        "reader_contract": told["readers"]["Reader22"],
+        "referral_storage": told["desk"],
+        "prices": tuple(told["prices"]),
+    }
     deployment = Deployment("gmx_v2", "GMX", told["store"], told["first_block"], plain | options)
     async with open_chain("devnet", devnet.chain_id, [devnet.url]) as chain:
         return await gmx_v2.read(chain, deployment)
@@ -138,7 +142,7 @@ def test_a_long_solved_by_hand(scene: Scene) -> None:
     assert account.collateral_base_raw == pytest.approx(2_000 * WAD, abs=10**6)  # tokens are cut to whole raw units
     assert account.debt_base_raw == 100 * WAD
     assert perp.size_raw == HAND["size_usd"] * 10**18 // HAND["entry_usd"]
-    assert perp.entry_price_usd_wad / WAD == pytest.approx(3_000, rel=1e-15)
+    assert (perp.entry_price_usd_wad or 0) / WAD == pytest.approx(3_000, rel=1e-15)
     assert perp.liquidation_price_usd_wad is not None
     assert perp.liquidation_price_usd_wad / WAD == pytest.approx(2_430, rel=1e-15)
     assert perp.maintenance_ratio_wad / WAD == pytest.approx(1 / 81, rel=1e-15)
@@ -236,6 +240,9 @@ def test_legs_add_up_to_equity(scene: Scene) -> None:
     for name, reading in scene.by_name.items():
         places = {asset.asset_id: asset.decimals for asset in reading.assets}
         for account in reading.accounts:
+            size = abs(account.perps[0].size_raw) * (account.perps[0].entry_price_usd_wad or 0) / WAD
+            # The impact put off, a ten-thousandth here, is as at the liquidation price.
+            slack = 1e-6 + 1e-4 * size / 10 ** places[account.perps[0].asset_id]
             prices, sums = unit_prices(reading), {"collateral": Fraction(0), "debt": Fraction(0)}
             for leg in account.legs:
                 sums[leg.side] += leg.amount_raw * prices[leg.asset_id]
@@ -244,7 +251,7 @@ def test_legs_add_up_to_equity(scene: Scene) -> None:
                 continue  # the pool's cap cuts its profit
             price = prices[account.perps[0].asset_id] * WAD * 10 ** places[account.perps[0].asset_id]
             far = (account.perps[0].liquidation_price_usd_wad or 0) < price / 10  # the rest of its margin is a debt leg
-            assert -account.debt_base_raw / WAD - 1e-6 < off < 1e-6 if far else abs(off) < 1e-6
+            assert -account.debt_base_raw / WAD - 1e-6 < off < 1e-6 if far else abs(off) < slack
 
 
 def test_funding_is_positive_where_longs_pay(scene: Scene) -> None:
@@ -272,7 +279,11 @@ def test_funding_is_positive_where_longs_pay(scene: Scene) -> None:
 
 async def test_the_release_before(scene: Scene) -> None:
     """Release 2.1 has a shorter struct, no impact put off, and the factor of opening, which is twice as much."""
-    old = {a.address: a for r in await read(scene.devnet, reader=scene.told["readers"]["Reader21"]) for a in r.accounts}
+    old = {
+        a.address: a
+        for r in await read(scene.devnet, reader_contract=scene.told["readers"]["Reader21"])
+        for a in r.accounts
+    }
     new = {a.address: a for r in scene.readings for a in r.accounts}
     assert old.keys() == new.keys()
     for address, account in old.items():
@@ -285,11 +296,11 @@ async def test_the_release_before(scene: Scene) -> None:
 
 
 async def test_an_unknown_release_is_refused_account_by_account(scene: Scene) -> None:
-    readings = await read(scene.devnet, reader=scene.told["readers"]["ReaderNext"])
+    readings = await read(scene.devnet, reader_contract=scene.told["readers"]["ReaderNext"])
     failed = [why for reading in readings for why in reading.failed.values()]
     assert [account for reading in readings for account in reading.accounts] == []
     assert len(failed) >= 80
-    assert set(failed) == {"the reader answers 68 words for a position; known are 62, 67"}
+    assert set(failed) == {"the reader answers 68 words for a position; known are 62, 66, 67"}
 
 
 def test_a_market_without_a_price_is_left_out_by_name(scene: Scene) -> None:
@@ -313,7 +324,7 @@ async def test_stale_feeds_and_prices_of_the_configuration(scene: Scene) -> None
     for text in (f"{btc}=90000", f"{btc.lower()}=90000@8"):  # the feed's multiplier tells the decimals too
         given = Scene(devnet, scene.told, await read(devnet, prices=(text, *scene.told["prices"]))).by_name["BTC"]
         source = next(f for f in given.feeds if f.asset_id == given.perp_markets[0].asset_id)
-        assert (Fraction(source.price_raw, source.price_scale), source.source) == (90_000, "price of the configuration")
+        assert (source.price_raw / source.price_scale, source.source) == (90_000, "price of the configuration")
         assert len(given.accounts) == len(scene.by_name["BTC"].accounts)
     for name in ("USDC", "WETH"):
         devnet.transact(OWNER, store, "setAddress(bytes32,address)", key("PRICE_FEED", devnet.tokens[name]), OWNER)
@@ -345,8 +356,8 @@ def test_markets(scene: Scene) -> None:
 def test_the_engine_closes_who_the_contract_would(updated: Scene) -> None:
     snapshot = from_readings(updated.readings)
     assert len(snapshot.perps) == sum(len(reading.accounts) for reading in updated.readings)
-    assert abs(snapshot.coverage["unattributed_supply_usd"]).max() < 1e-3
-    assert abs(snapshot.coverage["unattributed_borrow_usd"]).max() < 1e-3
+    assert abs(snapshot.coverage["unattributed_supply_usd"]).max() < 100  # impact put off: a ten-thousandth
+    assert abs(snapshot.coverage["unattributed_borrow_usd"]).max() < 100
     result = run_contagion(snapshot, Scenario("none", {}, sell_collateral=False, buy_debt=False))
     closed = {account.split(":")[2].split("@")[0] for account in result.liquidations["account_id"]}
     assert closed == {
@@ -358,12 +369,12 @@ def test_the_engine_closes_who_the_contract_would(updated: Scene) -> None:
 
 
 async def test_contracts_that_are_none(devnet: Devnet) -> None:
-    with pytest.raises(ReaderError, match="has no reader: give the Reader"):
-        await read(devnet, reader="")
+    with pytest.raises(ReaderError, match="has no reader_contract: give the Reader"):
+        await read(devnet, reader_contract="")
     with pytest.raises(ReaderError, match="not all addresses"):
-        await read(devnet, reader="0x12")
+        await read(devnet, reader_contract="0x12")
     with pytest.raises(ReaderError, match="lists no markets"):
-        await read(devnet, reader=OWNER)
+        await read(devnet, reader_contract=OWNER)
 
 
 @pytest.mark.parametrize(
@@ -385,12 +396,37 @@ def test_keys() -> None:
 
 
 def made(
-    is_long: bool, size: int, tokens: int, margin: int, fees: tuple[int, int, int], price: int, pending: int = 0
+    is_long: bool,
+    size: int,
+    tokens: int,
+    margin: int,
+    fees: tuple[int, int, int],
+    price: int,
+    pending: int = 0,
+    closing_impact: int = 0,
 ) -> Position:
     profit = (1 if is_long else -1) * (tokens * price - size)
     funding, borrowing, closing = fees
     return Position(
-        b"", "", "", "", is_long, size, tokens, margin, pending, 0, 0, funding, 0, 0, borrowing, closing, profit, profit
+        b"",
+        "",
+        "",
+        "",
+        is_long,
+        size,
+        tokens,
+        margin,
+        pending,
+        closing_impact,
+        0,
+        0,
+        funding,
+        0,
+        0,
+        borrowing,
+        closing,
+        profit,
+        profit,
     )
 
 
@@ -403,7 +439,7 @@ def made(
     leverage=st.floats(0.3, 90),
     paid=st.floats(0.7, 1.4),
     fees=st.tuples(st.integers(0, 10**12), st.integers(0, 10**12), st.integers(0, 10**12)),
-    impact=st.floats(0, 1),
+    of_closing=st.floats(-0.007, 0.004),
     put_off=st.floats(-0.003, 0.003),
 )
 def test_health_is_one_at_exactly_the_liquidation_price(
@@ -414,7 +450,7 @@ def test_health_is_one_at_exactly_the_liquidation_price(
     leverage: float,
     paid: float,
     fees: tuple[int, int, int],
-    impact: float,
+    of_closing: float,
     put_off: float,
 ) -> None:
     """Any position: whatever is split off to a debt leg, the exact fractions meet at the price."""
@@ -422,18 +458,22 @@ def test_health_is_one_at_exactly_the_liquidation_price(
     of_margin = price if is_index else 10**18
     margin = int(size / leverage) // of_margin
     terms = Terms(FLOAT // 100, 5 * FLOAT, FLOAT // 200)
-    position = made(is_long, size, tokens, margin, fees, price, int(tokens * put_off))
-    hit = -int(size * impact) // 200
-    before = margin * of_margin + position.profit_usd - fees[2] * of_margin
-    needed = max(5 * FLOAT, size // 100)
-    remaining = before + hit
+    put_off_tokens, closing = int(tokens * put_off), int(size * of_closing)
+    position = made(is_long, size, tokens, margin, fees, price, put_off_tokens, closing)
+    most = -(size // 200)
+
+    def worth(at: Fraction, funding: int, borrowing: int) -> Fraction:
+        quote = at if is_index else Fraction(of_margin)
+        impact = max(min(closing + put_off_tokens * at, Fraction(0)), Fraction(most))
+        profit = (1 if is_long else -1) * (tokens * at - size)
+        return profit + (margin - funding) * quote + impact - (borrowing + fees[2]) * of_margin
+
+    needed, remaining = max(5 * FLOAT, size // 100), int(worth(Fraction(price), 0, 0))
     view = View(remaining <= 0 or remaining < needed, remaining, 5 * FLOAT, size // 100)
     state = assess(position, terms, Stored(0, 0), view, price, of_margin, is_index)
     assert isinstance(state, State)
-    assert state.equity_usd == remaining - (fees[0] + fees[1]) * of_margin
+    assert state.equity_usd == worth(Fraction(price), *fees[:2])
     assert state.requirement_usd == needed
-    now = (1 if is_long else -1) * (state.tokens * price - size) + (margin - fees[0]) * of_margin - state.costs_usd
-    assert now == state.equity_usd
     if state.liquidation_price is None:
         return
     at = state.liquidation_price
@@ -442,17 +482,16 @@ def test_health_is_one_at_exactly_the_liquidation_price(
     collateral = margin * quote + (state.tokens * weight * at if is_long else size)
     debt = fees[0] * quote + state.costs_usd + state.due_usd + (size if is_long else state.tokens * weight * at)
     assert abs(collateral - debt) <= Fraction(debt, 10**15) + 1
-    worth = (1 if is_long else -1) * (state.tokens * at - size) + (margin - fees[0]) * quote - state.costs_usd
-    assert abs(worth - needed) <= 1
+    assert abs(worth(at, *fees[:2]) - needed) <= 1
 
 
 def test_a_requirement_as_a_share_of_the_notional() -> None:
     """100 of 10 units at 50 is a fifth; far below the price the rest is a debt; without a price all of it is."""
-    assert share_of_notional(10, Fraction(60), Fraction(50), Fraction(100)) == (WAD // 5, 0)
+    assert share_of_notional(10, Fraction(60), Fraction(50), Fraction(100)) == (WAD // 5, Fraction(0))
     ratio, due = share_of_notional(10, Fraction(1000), Fraction(10), Fraction(100))
-    assert (ratio, due) == (WAD // 10, 90)
-    assert share_of_notional(10, Fraction(1000), None, Fraction(100)) == (WAD // 10, 100)
-    assert share_of_notional(1, Fraction(1), None, Fraction(100)) == (WAD // 2, 100)
+    assert (ratio, due) == (WAD // 10, Fraction(90))
+    assert share_of_notional(10, Fraction(1000), None, Fraction(100)) == (WAD // 10, Fraction(100))
+    assert share_of_notional(1, Fraction(1), None, Fraction(100)) == (WAD // 2, Fraction(100))
 
 
 def test_a_view_that_is_not_reproduced_sets_the_position_aside() -> None:
