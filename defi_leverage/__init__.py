@@ -15,6 +15,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from defi_leverage.analytics.concentration import concentration_measures
+    from defi_leverage.analytics.decay import leverage_decay
+    from defi_leverage.analytics.dependency import dependency_measures
+    from defi_leverage.analytics.leverage_history import calibrate_leverage_cycle
+    from defi_leverage.analytics.markets import market_measures, venue_measures
+    from defi_leverage.analytics.positions import liquidation_prices, position_measures
+    from defi_leverage.analytics.rates import loops_after_withdrawal, rates_after_withdrawal
+    from defi_leverage.analytics.references import cluster_references
+    from defi_leverage.analytics.scope import liquidation_scope
     from defi_leverage.clusters.compare import compare_snapshots
     from defi_leverage.clusters.contagion_matrix import contagion_matrix
     from defi_leverage.clusters.gain import gain_matrix
@@ -49,9 +58,13 @@ _HOME = {
     "Snapshot": "snapshot",
     "account_health": "health",
     "build_graph": "graph.dependency",
+    "calibrate_leverage_cycle": "analytics.leverage_history",
     "cluster_members": "clusters.ranking",
+    "cluster_references": "analytics.references",
     "compare_snapshots": "clusters.compare",
+    "concentration_measures": "analytics.concentration",
     "contagion_matrix": "clusters.contagion_matrix",
+    "dependency_measures": "analytics.dependency",
     "export_graph": "export",
     "find_clusters": "clusters.ranking",
     "find_loops": "graph.loops",
@@ -64,11 +77,18 @@ _HOME = {
     "insolvency_at_market": "networks.shortfall",
     "ladder": "stress.scenario_sets",
     "lender_losses": "networks.shortfall",
+    "leverage_decay": "analytics.decay",
     "liquidation_curve": "stress.liquidation_curve",
+    "liquidation_prices": "analytics.positions",
+    "liquidation_scope": "analytics.scope",
     "load_snapshot": "store",
     "look_through_leverage": "graph.look_through",
     "loop_accounts": "graph.loops",
+    "loops_after_withdrawal": "analytics.rates",
     "loss_table": "stress.risk",
+    "market_measures": "analytics.markets",
+    "position_measures": "analytics.positions",
+    "rates_after_withdrawal": "analytics.rates",
     "reverse_stress_test": "stress.reverse",
     "risk_measures": "stress.risk",
     "run_contagion": "contagion.engine",
@@ -77,6 +97,7 @@ _HOME = {
     "stress_test": "stress_job",
     "synthetic_book": "synthetic",
     "trace_financed_collateral": "graph.financed_collateral",
+    "venue_measures": "analytics.markets",
     "with_depth": "stress.scenario_sets",
 }
 
@@ -86,9 +107,13 @@ __all__ = [
     "__version__",
     "account_health",
     "build_graph",
+    "calibrate_leverage_cycle",
     "cluster_members",
+    "cluster_references",
     "compare_snapshots",
+    "concentration_measures",
     "contagion_matrix",
+    "dependency_measures",
     "export_graph",
     "find_clusters",
     "find_loops",
@@ -101,11 +126,18 @@ __all__ = [
     "insolvency_at_market",
     "ladder",
     "lender_losses",
+    "leverage_decay",
     "liquidation_curve",
+    "liquidation_prices",
+    "liquidation_scope",
     "load_snapshot",
     "look_through_leverage",
     "loop_accounts",
+    "loops_after_withdrawal",
     "loss_table",
+    "market_measures",
+    "position_measures",
+    "rates_after_withdrawal",
     "reverse_stress_test",
     "risk_measures",
     "run_contagion",
@@ -114,6 +146,7 @@ __all__ = [
     "stress_test",
     "synthetic_book",
     "trace_financed_collateral",
+    "venue_measures",
     "with_depth",
 ]
 

@@ -16,6 +16,7 @@ import typer
 
 from defi_leverage import __version__
 from defi_leverage.commands.analysis import contagion, diff, financed, lookthrough, loops
+from defi_leverage.commands.measures import derived_tables, measures
 from defi_leverage.commands.options import (
     AccountsOption,
     BlockOption,
@@ -32,6 +33,7 @@ from defi_leverage.commands.options import (
     parse_accounts,
     print_json,
 )
+from defi_leverage.commands.rates import rates, scope
 from defi_leverage.commands.stress import shock, stress
 from defi_leverage.errors import ConfigError, LeverageError
 
@@ -148,6 +150,9 @@ def run(
     for name, content in figures.items():
         files.append(folder / name)
         write_whole(files[-1], content)
+    for name, content in ({} if found["interrupted"] else derived_tables(snapshot)).items():
+        files.append(folder / "measures" / name)
+        write_whole(files[-1], content)
     files.append(folder / "summary.json")
     found["files"] = [str(file) for file in files]
     write_whole(files[-1], encode(found).encode())
@@ -186,9 +191,12 @@ def graph(
 app.command()(loops)
 app.command()(lookthrough)
 app.command()(financed)
+app.command()(measures)
 app.command()(shock)
 app.command()(stress)
 app.command()(contagion)
+app.command()(rates)
+app.command()(scope)
 
 
 @app.command()

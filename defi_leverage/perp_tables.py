@@ -75,6 +75,8 @@ def funding_rate_rows(reading: Reading) -> _Rows:
             "asset_id": market.asset_id,
             "supply_rate": -market.funding_rate_wad / WAD,
             "borrow_rate": -market.funding_rate_wad / WAD,
+            "rate_model": "",
+            "rate_parameters": "{}",
         }
         for market in reading.perp_markets
         if market.funding_rate_wad is not None

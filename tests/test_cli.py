@@ -165,10 +165,12 @@ def test_the_whole_job(sample: None) -> None:
         "graph.png",
         "ladder.png",
         "leverage.png",
+        "measures",
         "rounds.png",
         "stress",
         "summary.json",
     ]
+    assert pd.read_parquet("out/measures/positions.parquet")["leverage"].notna().sum() == 8
     content = {path: path.read_bytes() for path in Path("out").glob("*.*")}
     assert from_json("run") == summary
     assert {path: path.read_bytes() for path in Path("out").glob("*.*")} == content

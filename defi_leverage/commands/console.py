@@ -206,6 +206,104 @@ CROSSINGS: tuple[Column, ...] = (
     ("debt", "debt_usd_after", usd),
     ("health factor", "health_factor_after", health),
 )
+MEASURES: dict[str, tuple[str, tuple[Column, ...]]] = {
+    "venues": (
+        "Leverage of venues, of accounts with positive equity",
+        (
+            ("venue", "venue", text),
+            ("levered", "levered_accounts", count),
+            ("exposure", "exposure_usd", usd),
+            ("equity", "equity_usd", usd),
+            ("leverage", "leverage", factor),
+            ("at most", "maximum_leverage", factor),
+            ("headroom", "headroom", share),
+            ("no equity", "negative_equity_accounts", count),
+        ),
+    ),
+    "markets": (
+        "Perp markets",
+        (
+            ("venue", "venue", text),
+            ("market", "symbol", text),
+            ("long", "open_interest_long_usd", usd),
+            ("short", "open_interest_short_usd", usd),
+            ("skew", "imbalance", share),
+            ("funding", "funding_rate", share),
+            ("margin", "margin_ratio", share),
+            ("leverage", "leverage", factor),
+            ("read", "read_share", share),
+        ),
+    ),
+    "positions": (
+        "Leverage of accounts",
+        (
+            ("account", "account_id", account),
+            ("venue", "venue", text),
+            ("exposure", "exposure_usd", usd),
+            ("equity", "equity_usd", usd),
+            ("leverage", "leverage", factor),
+            ("at most", "maximum_leverage", factor),
+            ("headroom", "headroom", share),
+        ),
+    ),
+    "prices": (
+        "Liquidation prices, one asset moving alone",
+        (
+            ("account", "account_id", account),
+            ("venue", "venue", text),
+            ("asset", "symbol", text),
+            ("move", "move_to_liquidation", share),
+            ("price", "liquidation_price_usd", price),
+            ("volatilities", "distance", factor),
+        ),
+    ),
+    "concentration": (
+        "Concentration among owners",
+        (
+            ("side", "side", text),
+            ("venue", "venue", text),
+            ("asset", "symbol", text),
+            ("owners", "owners", count),
+            ("value", "usd", usd),
+            ("HHI", "hhi", health),
+            ("Gini", "gini", factor),
+            ("top 10", "top10_share", share),
+        ),
+    ),
+    "dependency": (
+        "Dependency on borrowers and suppliers",
+        (
+            ("venue", "venue", text),
+            ("asset", "symbol", text),
+            ("borrowed", "borrowed_usd", usd),
+            ("utilisation", "utilisation", share),
+            ("largest supplier", "largest_supplier_share", share),
+            ("largest borrower", "largest_borrower_share", share),
+        ),
+    ),
+    "decay": (
+        "Carry and decay of leverage, a year, of equity",
+        (
+            ("account", "account_id", account),
+            ("venue", "venue", text),
+            ("leverage", "leverage", factor),
+            ("carry", "net_carry", share),
+            ("drag", "rebalancing_drag", share),
+            ("decay", "decay", share),
+            ("halves in years", "half_life_years", factor),
+        ),
+    ),
+    "references": (
+        "Leverage of clusters against references",
+        (
+            ("cluster", "cluster", text),
+            ("leverage", "leverage", factor),
+            ("times Kelly", "times_kelly", factor),
+            ("times target", "times_target", factor),
+            ("times 1 / gap", "times_gap", factor),
+        ),
+    ),
+}
 QUANTILES: tuple[Column, ...] = (
     ("", "name", text),
     *((f"{name[1:]} %", name, factor) for name in ("p10", "p25", "p50", "p75", "p90", "p99")),

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from defi_leverage.health import account_health, leg_values
 from defi_leverage.snapshot import Snapshot
 
-__all__ = ["AXIS_COLUMNS", "liquidation_axis"]
+__all__ = ["AXIS_COLUMNS", "FeedTrace", "liquidation_axis", "trace_feeds"]
 
 AXIS_COLUMNS = ("axis", "axis_feed_id", "move_to_liquidation")
 
@@ -55,7 +55,7 @@ def liquidation_axis(snapshot: Snapshot, family: "Mapping[str, str] | pd.Series[
     main = [_largest(account, feed, np.where(side, weighted, 0.0), accounts) for side in (~is_debt, is_debt)]
     pair = np.where((main[0] >= 0) & (main[1] >= 0), main[0] * len(feed_ids) + main[1], -1)
     pairs, at = np.unique(pair, return_inverse=True)
-    feeds = _read_feeds(snapshot, family)
+    feeds = trace_feeds(snapshot, family)
     axes = [
         _find_axis(feeds, *(str(feed_ids[index]) for index in divmod(int(code), len(feed_ids)))) if code >= 0 else None
         for code in pairs
@@ -101,7 +101,7 @@ def _largest(
     return found
 
 
-class _Feed(NamedTuple):
+class FeedTrace(NamedTuple):
     """The feed itself, the one that it multiplies, and so on to its root; can that move, and whose family is it."""
 
     chain: tuple[str, ...]
@@ -109,7 +109,8 @@ class _Feed(NamedTuple):
     family: str
 
 
-def _read_feeds(snapshot: Snapshot, family: "Mapping[str, str] | pd.Series[str]") -> dict[str, _Feed]:
+def trace_feeds(snapshot: Snapshot, family: "Mapping[str, str] | pd.Series[str]") -> dict[str, FeedTrace]:
+    """By feed_id, where every feed's price comes from; `family`: asset_id -> family (`find_families`)."""
     names = ("feed_id", "kind", "base_feed_id", "asset_id")
     rows = {row[0]: row for row in zip(*(snapshot.feeds[name] for name in names), strict=True)}
     found = {}
@@ -117,11 +118,11 @@ def _read_feeds(snapshot: Snapshot, family: "Mapping[str, str] | pd.Series[str]"
         chain = [feed_id]
         while rows[chain[-1]][1] == "ratio" and rows[chain[-1]][2] not in chain:
             chain.append(rows[chain[-1]][2])
-        found[feed_id] = _Feed(tuple(chain), rows[chain[-1]][1] == "market", family[rows[chain[-1]][3]])
+        found[feed_id] = FeedTrace(tuple(chain), rows[chain[-1]][1] == "market", family[rows[chain[-1]][3]])
     return found
 
 
-def _find_axis(feeds: Mapping[str, _Feed], collateral: str, debt: str) -> _Axis:
+def _find_axis(feeds: Mapping[str, FeedTrace], collateral: str, debt: str) -> _Axis:
     held, owed = feeds[collateral], feeds[debt]
 
     def along(feed_id: str) -> frozenset[str]:

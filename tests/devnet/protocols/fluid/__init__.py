@@ -97,11 +97,12 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
         mint("wbtc_usdc", 10**8, owed, "several", several)
     chain.send([transaction(owner, oracles["broken"], "setBroken(bool)", True)])
     yield "settle"
+    options = {"positions_resolver": resolver, "eth_usd_feed": feeds["WETH"]}
     return {
-        "reads": [],
+        "reads": [site.reads("fluid", "Fluid", resolver, first_block) | options],
         "address": resolver,
         "first_block": first_block,
-        "options": {"positions_resolver": resolver, "eth_usd_feed": feeds["WETH"]},
+        "options": options,
         "vaults": vaults,
         "tokens": tokens,
         "accounts": accounts,

@@ -1,0 +1,86 @@
+"""Dependency: how much of a market's liquidity is borrowed, and on whom its supply and its debt hang."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from defi_leverage.analytics.concentration import owner_holdings, top_share
+from defi_leverage.analytics.holdings import named_venues
+from defi_leverage.snapshot import Snapshot
+
+__all__ = ["DEPENDENCY_COLUMNS", "borrowed_share", "dependency_measures"]
+
+DEPENDENCY_COLUMNS = (
+    *("venue_id", "venue", "asset_id", "symbol", "supplied_usd", "borrowed_usd", "utilisation", "withdrawable_share"),
+    *("suppliers", "largest_supplier", "largest_supplier_share", "top10_supplier_share", "largest_can_leave"),
+    *("borrowers", "largest_borrower", "largest_borrower_share", "top10_borrower_share"),
+)
+
+
+def borrowed_share(borrowed: ArrayLike, liquidity: ArrayLike) -> NDArray[np.float64]:
+    """Utilisation: borrowed / (borrowed + liquidity that is left), in one unit; nan where there is neither.
+
+    Source: Aave v3 technical paper (2022), borrow usage ratio; DefaultReserveInterestRateStrategy.
+    """
+    debt, cash = np.asarray(borrowed, float), np.asarray(liquidity, float)
+    whole = debt + cash
+    share: NDArray[np.float64] = np.divide(debt, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return share
+
+
+def dependency_measures(snapshot: Snapshot) -> pd.DataFrame:
+    """One row an asset that a venue lends or takes, the most borrowed first (DEPENDENCY_COLUMNS).
+
+    - supplied_usd, borrowed_usd: of the accounts read, at the oracle's prices
+    - utilisation: of the whole market, from the table `rates`; withdrawable_share: 1 - that
+    - suppliers, borrowers: owners (`identify_owners`); largest_*_share and top10_*_share: of what the accounts read
+      supply and owe; nan where nobody does
+    - largest_can_leave: whether the largest supplier's share is at most the withdrawable one, so that it alone could
+      withdraw all at once; missing where the utilisation is not known
+
+    Venues that lend nothing (perps) are left out.
+    """
+    lending = set(snapshot.venues.loc[snapshot.venues["borrow_usd"].notna(), "venue_id"])
+    lending |= set(snapshot.rates.loc[snapshot.rates["utilisation"].notna(), "venue_id"])
+    perp = set(snapshot.perp_markets["venue_id"]) | set(
+        snapshot.accounts.loc[snapshot.accounts["account_id"].isin(snapshot.perps["account_id"]), "venue_id"]
+    )
+    unknown = set(snapshot.venues["venue_id"]) - perp  # of an import, nobody told totals
+    holdings = owner_holdings(snapshot)
+    holdings = holdings[holdings["venue_id"].isin(lending | unknown)]
+    told = snapshot.rates.set_index(["venue_id", "asset_id"])["utilisation"].to_dict()
+    venues, symbols = named_venues(snapshot), snapshot.assets.set_index("asset_id")["symbol"]
+    rows: list[dict[str, Any]] = []
+    for (venue_id, asset_id), group in holdings.groupby(["venue_id", "asset_id"]):
+        supply, debt = (group[group["side"] == side] for side in ("collateral", "debt"))
+        used = float(told.get((venue_id, asset_id), np.nan))
+        supplier, borrower = top_share(supply["usd"], 1), top_share(debt["usd"], 1)
+        rows.append(
+            {
+                "venue_id": venue_id,
+                "venue": venues[str(venue_id)],
+                "asset_id": asset_id,
+                "symbol": symbols[str(asset_id)],
+                "supplied_usd": float(supply["usd"].sum()),
+                "borrowed_usd": float(debt["usd"].sum()),
+                "utilisation": used,
+                "withdrawable_share": used if np.isnan(used) else max(1 - used, 0.0),
+                "suppliers": len(supply),
+                "largest_supplier": _largest(supply),
+                "largest_supplier_share": supplier,
+                "top10_supplier_share": top_share(supply["usd"]),
+                "largest_can_leave": None if np.isnan(used) or np.isnan(supplier) else supplier <= 1 - used,
+                "borrowers": len(debt),
+                "largest_borrower": _largest(debt),
+                "largest_borrower_share": borrower,
+                "top10_borrower_share": top_share(debt["usd"]),
+            }
+        )
+    table = pd.DataFrame(rows, columns=list(DEPENDENCY_COLUMNS))
+    return table.sort_values(["borrowed_usd", "supplied_usd"], ascending=False, kind="stable", ignore_index=True)
+
+
+def _largest(holdings: pd.DataFrame) -> str:
+    return str(holdings["owner"].iloc[int(np.argmax(holdings["usd"].to_numpy(float)))]) if len(holdings) else ""

@@ -1,0 +1,63 @@
+"""The command `measures`: its tables are those of the functions, and its arguments are checked."""
+
+import json
+
+import pytest
+
+from defi_leverage.analytics.markets import venue_measures
+from defi_leverage.analytics.positions import liquidation_prices
+from defi_leverage.store import load_snapshot
+from defi_leverage.summary import plain
+from tests.command_line import one_error, run
+
+
+def test_what_it_prints_is_what_the_functions_find() -> None:
+    code, out, _ = run(
+        "measures", "sample", "--table", "venues", "--table", "prices", "--volatility", "WETH=60%", "--json"
+    )
+    assert code == 0
+    found = json.loads(out)
+    sample = load_snapshot("sample")
+    assert [row["leverage"] for row in found["venues"]] == pytest.approx(venue_measures(sample)["leverage"].tolist())
+    assert found["prices"] == plain(liquidation_prices(sample, {"WETH": 0.6}))
+    assert any(row["distance"] for row in found["prices"])
+
+
+def test_every_table_is_shown() -> None:
+    code, out, _ = run("measures", "sample")
+    assert code == 0
+    for title in ("Leverage of venues", "Perp markets: none", "Leverage of accounts", "Concentration", "Dependency"):
+        assert title in out
+    code, out, _ = run("measures", "sample", "--table", "decay", "--table", "prices", "--volatility", "WETH=0.6")
+    assert code == 0
+    assert "Carry and decay" in out
+    assert "Liquidation prices" in out
+
+
+def test_clusters_against_references() -> None:
+    arguments = ["--volatility", "WETH=0.6", "--volatility", "WBTC=0.5", "--gap", "0.25", "--target-volatility", "0.4"]
+    code, out, _ = run("measures", "sample", "--table", "references", *arguments, "--json")
+    assert code == 0
+    rows = json.loads(out)["references"]
+    assert rows
+    for row in rows:
+        if row["times_gap"] is not None:
+            assert row["times_gap"] == pytest.approx(row["leverage"] / 4)
+        assert row["times_kelly"] is None  # no expected return was given
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--volatility", "WETH"], "--volatility 'WETH': write it as ASSET=FIGURE"),
+        (["--volatility", "WETH=high"], "write it as ASSET=FIGURE"),
+        (["--volatility", "WETH=0.6", "--volatility", "WETH=0.7"], "WETH is given twice"),
+        (["--table", "prices", "--volatility", "WETH=nan"], "volatility WETH=nan: write a yearly fraction"),
+        (["--table", "prices", "--volatility", "WETX=0.5"], "no asset 'WETX'"),
+        (["--table", "references", "--gap", "2"], "gap 2.0 must be above 0 and at most 1"),
+    ],
+)
+def test_wrong_arguments_are_one_error(arguments: list[str], message: str) -> None:
+    code, out, error = run("measures", "sample", *arguments)
+    assert (code, out) == (2, "")
+    assert message in one_error(error)
