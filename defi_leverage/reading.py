@@ -75,7 +75,8 @@ class MarketReading:
     """Totals and caps of one asset at the venue, in the asset's raw units, and its yearly rates times 1e27.
 
     Rates as the protocol compounds them at every moment: an APR of Aave is one. A rate or cap of None is not known; the
-    cap of a market that has none is NO_CAP.
+    cap of a market that has none is NO_CAP. `rate_model`: how the borrow rate follows utilisation, a name in
+    `analytics.rate_curves`, with its parameters times 1e27; "" where it is not known.
     """
 
     asset_id: str
@@ -87,6 +88,8 @@ class MarketReading:
     borrow_rate_ray: int | None = None
     supply_cap_raw: int | None = None
     borrow_cap_raw: int | None = None
+    rate_model: str = ""
+    rate_parameters_ray: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,7 @@ def check_tables(tables: Mapping[str, pd.DataFrame]) -> None:
     _check_json(tables["venues"]["liquidation_parameters"], "venues.liquidation_parameters")
     _check_json(tables["depth"]["parameters"], "depth.parameters")
     _check_json(tables["perp_markets"]["maintenance_tiers"], "perp_markets.maintenance_tiers", list)
+    _check_json(tables["rates"]["rate_parameters"], "rates.rate_parameters")
     _check_feeds(tables["feeds"])
     _check_legs(tables["legs"], tables["feeds"])
     unique = {

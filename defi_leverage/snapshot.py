@@ -297,6 +297,12 @@ def _rate_rows(reading: Reading, decimals: Mapping[str, int]) -> list[dict[str, 
             "supply_cap": known(market.supply_cap_raw, 10 ** decimals[market.asset_id]),
             "borrow_cap": known(market.borrow_cap_raw, 10 ** decimals[market.asset_id]),
             "utilisation": market.borrow_raw / market.supply_raw if market.supply_raw else float("nan"),
+            "borrowed": market.borrow_raw / 10 ** decimals[market.asset_id],
+            "available": market.cash_raw / 10 ** decimals[market.asset_id],
+            "rate_model": market.rate_model,
+            "rate_parameters": json.dumps(
+                {name: value / RAY for name, value in market.rate_parameters_ray.items()}, sort_keys=True
+            ),
         }
         for market in reading.markets
         if any(

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from defi_leverage.dollar_symbols import USD_SYMBOLS
+from defi_leverage.fixed_point import RAY
 from defi_leverage.protocols.aave_v3.health import Arithmetic, Holder, Market, assess, mismatch
 from defi_leverage.protocols.aave_v3.reserves import Reserve
 from defi_leverage.reading import (
@@ -145,6 +146,15 @@ def market_readings(reserves: Sequence[Reserve], asset_ids: Mapping[int, str]) -
             borrow_rate_ray=reserve.borrow_rate,
             supply_cap_raw=reserve.supply_cap,
             borrow_cap_raw=reserve.borrow_cap,
+            rate_model="kinked" if reserve.curve else "",
+            rate_parameters_ray=_curve_parameters(reserve),
         )
         for reserve in reserves
     )
+
+
+def _curve_parameters(reserve: Reserve) -> dict[str, int]:
+    if reserve.curve is None:
+        return {}
+    named = dict(zip(("optimal", "base", "slope1", "slope2"), reserve.curve, strict=True))
+    return named | {"fee": reserve.reserve_factor_bps * RAY // 10**4}

@@ -6,12 +6,15 @@ from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
+from defi_leverage.fixed_point import RAY
 from defi_leverage.protocols.aave_v3.pool import NOBODY, Pool, Question, ask, decode
 from defi_leverage.questions import decode_symbol
 from defi_leverage.reading import NO_CAP
 
 __all__ = ["Category", "Reserve", "describe_reserves", "read_categories", "read_reserves"]
 
+# A strategy of 3.0, one for each reserve; since 3.1 one for all answers getInterestRateDataBps instead.
+_CURVE = ("OPTIMAL_USAGE_RATIO", "getBaseVariableBorrowRate", "getVariableRateSlope1", "getVariableRateSlope2")
 _WITHOUT_DISCOUNT = 8  # from 3.4 on GHO's debt is as any other
 _ISOLATION_ENDS = 11  # 3.7 has no isolation mode, and the bits of the debt ceiling mean nothing
 
@@ -44,6 +47,7 @@ class Reserve:
     deficit: int
     discounted: bool  # the debt's value is the token's balanceOf (GHO in 3.3), not scaled balance times index
     problem: str  # why the reserve cannot be valued; "" where it can
+    curve: tuple[int, int, int, int] | None = None  # optimal utilisation, base rate, slopes below and above it, in ray
 
     @property
     def threshold_bps(self) -> int:
@@ -73,6 +77,11 @@ class Reserve:
     def _cap(self, first_bit: int) -> int:
         # 36 bits of whole tokens, 0 for none
         return (self.configuration >> first_bit & (1 << 36) - 1) * 10**self.decimals or NO_CAP
+
+    @property
+    def reserve_factor_bps(self) -> int:
+        """Share of the interest that the protocol keeps."""
+        return self.configuration >> 64 & 0xFFFF
 
     @property
     def protocol_fee_bps(self) -> int:
@@ -126,7 +135,7 @@ async def _answers(chain: Chain, pool: Pool, known: Sequence[tuple[str, Any]]) -
     """What the pool, the oracle and the tokens answer about each reserve."""
     calls: list[tuple[int, str, str, Question]] = []  # reserve, name of the answer, ABI, question
     for at, (asset, data) in enumerate(known):
-        a_token, stable, variable = data[8:11]
+        a_token, stable, variable, strategy = data[8:12]
         one = (asset,)
         calls += [
             (at, "income", "aave_v3", (pool.address, "getReserveNormalizedIncome", one)),
@@ -142,6 +151,8 @@ async def _answers(chain: Chain, pool: Pool, known: Sequence[tuple[str, Any]]) -
             (at, "supply", "erc20", (a_token, "totalSupply", ())),
             (at, "treasury", "aave_v3", (a_token, "RESERVE_TREASURY_ADDRESS", ())),
             (at, "variable_debt", "erc20", (variable, "totalSupply", ())),
+            (at, "curve_bps", "aave_v3", (strategy, "getInterestRateDataBps", one)),
+            *((at, name, "aave_v3", (strategy, name, ())) for name in _CURVE),
         ]
         if _counts_stable_debt(pool, stable):
             calls.append((at, "stable_debt", "erc20", (stable, "totalSupply", ())))
@@ -192,7 +203,17 @@ def _reserve(pool: Pool, asset: str, data: tuple[Any, ...], found: Mapping[str, 
         deficit=found["deficit"] or 0,
         discounted=pool.has_deficit and pool.revision < _WITHOUT_DISCOUNT and not has_virtual_balance,
         problem=next((why for wrong, why in problems if wrong), ""),
+        curve=_curve(found),
     )
+
+
+def _curve(found: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
+    """What the reserve's rate strategy answers, None where it is not one of the default strategies."""
+    if (bps := found["curve_bps"]) is not None:
+        optimal, base, below, above = (value * RAY // 10**4 for value in bps)
+        return optimal, base, below, above
+    optimal, base, below, above = (found[name] for name in _CURVE)
+    return None if None in (optimal, base, below, above) else (optimal, base, below, above)
 
 
 async def read_categories(

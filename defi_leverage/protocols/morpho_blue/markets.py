@@ -7,6 +7,7 @@ from typing import Any
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.protocols._tokens import Token, read_tokens
+from defi_leverage.protocols.morpho_blue.adaptive_curve import adapt_rate_at_target, adaptive_curve, utilisation
 from defi_leverage.protocols.morpho_blue.arithmetic import Totals, accrue
 from defi_leverage.questions import NOBODY, ask
 
@@ -18,7 +19,8 @@ class Market:
     """One isolated market. `collateral` is None where the market has none: cash that a vault keeps idle.
 
     `totals` are those at the block, with the interest due, of which the fee recipient gets `fee_shares`; `rate` is the
-    borrow rate in wad a second. `price` is the oracle's: raw loan tokens for 1e36 raw collateral tokens.
+    borrow rate in wad a second, `rate_at_target` that of AdaptiveCurveIrm at its target utilisation at the block's time
+    (None: another model). `price` is the oracle's: raw loan tokens for 1e36 raw collateral tokens.
     """
 
     id: bytes
@@ -31,6 +33,7 @@ class Market:
     fee_shares: int
     price: int | None
     problem: str
+    rate_at_target: int | None = None
 
     @property
     def key(self) -> str:
@@ -65,9 +68,19 @@ async def read_markets(chain: Chain, morpho: str, ids: Iterable[bytes]) -> tuple
     charging = [params[3] != NOBODY for _, params, _ in known]
     asked = [entry for entry, charges in zip(known, charging, strict=True) if charges]
     rates = iter(await ask(chain, abi, [(p[3], "borrowRateView", (p, state)) for _, p, state in asked]))
+    targets = iter(await ask(chain, abi, [(p[3], "rateAtTarget", (id_,)) for id_, p, _ in asked]))
     prices = iter(await ask(chain, abi, [(params[2], "price", ()) for _, params, _ in known]))
     markets = [
-        _market(id_, params, state, tokens, next(rates) if charges else 0, next(prices), chain.block.timestamp)
+        _market(
+            id_,
+            params,
+            state,
+            tokens,
+            next(rates) if charges else 0,
+            next(targets) if charges else None,
+            next(prices),
+            chain.block.timestamp,
+        )
         for (id_, params, state), charges in zip(known, charging, strict=True)
     ]
     return markets, gaps
@@ -79,6 +92,7 @@ def _market(
     state: tuple[Any, ...],
     tokens: dict[str, Token],
     rate: int | None,
+    target: int | None,
     price: int | None,
     timestamp: int,
 ) -> Market:
@@ -105,4 +119,14 @@ def _market(
         fee_shares=fee_shares,
         price=price or None,
         problem=next((str(why) for wrong, why in problems if wrong), ""),
+        rate_at_target=_rate_at_target(target, rate, Totals(*state), timestamp),
     )
+
+
+def _rate_at_target(stored: int | None, rate: int | None, state: Totals, timestamp: int) -> int | None:
+    """The rate at target as of `timestamp`, where the model charges exactly what AdaptiveCurveIrm would."""
+    if stored is None:
+        return None
+    elapsed = timestamp - state.last_update
+    average, now = adapt_rate_at_target(stored, utilisation(state), elapsed)
+    return now if adaptive_curve(average, utilisation(state)) == rate else None

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
-from defi_leverage.fixed_point import WAD
+from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
 from defi_leverage.protocols.morpho_blue.arithmetic import (
     PRICE_SCALE,
     assets_down,
@@ -103,7 +103,19 @@ def market_reading(scene: Scene, market: Market, feeds: MarketFeeds, positions: 
     assets, backing = _assets(scene, feeds)
     totals, loan_id = market.totals, feeds.loan.asset_id
     cash = max(0, totals.supply - totals.borrow)
-    markets = [MarketReading(loan_id, totals.supply, totals.borrow, cash, 0, *yearly_rates(totals, market.rate))]
+    curve = _curve_parameters(market)
+    markets = [
+        MarketReading(
+            loan_id,
+            totals.supply,
+            totals.borrow,
+            cash,
+            0,
+            *yearly_rates(totals, market.rate),
+            rate_model="adaptive_curve" if curve else "",
+            rate_parameters_ray=curve,
+        )
+    ]
     if feeds.collateral is not None:
         # The contract keeps no total of collateral, and lends none of it.
         collateral = sum(position.collateral for position in positions.values() if position)
@@ -125,6 +137,13 @@ def market_reading(scene: Scene, market: Market, feeds: MarketFeeds, positions: 
         failed={owner: "its position cannot be read" for owner, position in positions.items() if position is None},
         gaps=_missing_accounts(market, positions, scene.deployment),
     )
+
+
+def _curve_parameters(market: Market) -> dict[str, int]:
+    if market.rate_at_target is None:
+        return {}
+    to_ray = RAY // WAD
+    return {"rate_at_target": market.rate_at_target * SECONDS_PER_YEAR * to_ray, "fee": market.totals.fee * to_ray}
 
 
 def _account(owner: str, position: Position, market: Market, feeds: MarketFeeds) -> AccountReading:
