@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -40,7 +42,8 @@ class Anvil:
         options = ["--port", str(self.port), "--timestamp", str(timestamp)]
         if load_state is not None:
             options += ["--load-state", str(load_state)]
-        self._process = _start([*_OPTIONS, *options])
+        self._home = tempfile.TemporaryDirectory(prefix="devnet-anvil-", ignore_cleanup_errors=True)
+        self._process = _start([*_OPTIONS, *options], self._home.name)
         self.session = RpcSession(HOST, self.port)
 
     @property
@@ -60,10 +63,11 @@ class Anvil:
         self.stop()
 
     def stop(self) -> None:
-        """End the process. Its state is nowhere on disk, so it is killed, not asked."""
+        """End the process: killed, not asked. What it wrote of past states goes with the home it was given."""
         self.session.close()
         self._process.kill()
         self._process.communicate()
+        self._home.cleanup()
 
     def _wait(self) -> None:
         deadline = time.monotonic() + STARTUP_SECONDS
@@ -84,11 +88,15 @@ def anvil_binary() -> str | None:
     return str(_BINARY) if _BINARY.is_file() else shutil.which("anvil")
 
 
-def _start(options: Sequence[str]) -> subprocess.Popen[str]:
+def _start(options: Sequence[str], home: str) -> subprocess.Popen[str]:
     binary = anvil_binary()
     if binary is None:
         raise FileNotFoundError(f"no anvil: neither {_BINARY} nor one on PATH")
-    return subprocess.Popen([binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # anvil keeps past states under ~/.foundry, gigabytes in a test run, and leaves them there when it is killed
+    environment = os.environ | {"HOME": home}
+    return subprocess.Popen(
+        [binary, *options], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    )
 
 
 def _free_port() -> int:
