@@ -28,7 +28,7 @@ from tests.devnet.session import Devnet
 pytestmark = pytest.mark.devnet(*PROTOCOLS)
 
 REVERTS = "0x5f5ffd"  # PUSH0 PUSH0 REVERT
-WITHOUT_HEALTH_FACTOR = {"gmx_v2", "perp_curie", "synthetix_perps_v2", "synthetix_v3_perps"}  # margin accounts
+WITHOUT_HEALTH_FACTOR = {"gains", "gmx_v2", "perp_curie", "synthetix_perps_v2", "synthetix_v3_perps"}  # margin accounts
 NOT_LINEAR = {"crvusd"}  # health comes from bands; the legs are 1 where the price meets the uppermost
 LEAST_DEBT_USD = 1.0  # below, one unit of the protocol's own rounding is more than the tolerance
 NOTHING_LEFT = {"liquity_v1", "liquity_v2"}  # a deployment there is one market, on that feed
