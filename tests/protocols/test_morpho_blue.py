@@ -112,6 +112,22 @@ def test_at_least_a_hundred_accounts_in_eight_markets(scene: Scene) -> None:
         assert reading.found == len(reading.accounts)
 
 
+async def test_authorisations_that_stand_link_their_owners(scene: Scene) -> None:
+    """Two are given and one is taken back; what somebody without a position gives links nobody."""
+    devnet, morpho = scene.devnet, scene.told["address"]
+    before = {link for reading in scene.readings for link in reading.links}
+    first, second = sorted(accounts(scene.by_key["weth_usdc"]))[:2]
+    stranger = "0x" + "5a" * 20
+    for owner, given in ((first, True), (second, True), (second, False), (stranger, True)):
+        devnet.transact(owner, morpho, "setAuthorization(address,bool)", PAYER, given)
+    links = {link for reading in await read(devnet) for link in reading.links} - before
+    (link,) = links
+    name = f"eip155:{devnet.chain_id}"
+    assert (link.owner, link.kind) == (f"{name}:{first}", "morpho_authorisation")
+    assert link.controller.lower() == f"{name}:{PAYER}".lower()
+    assert scene.view("isAuthorized(address,address)", "(bool)", first, PAYER) == (True,)
+
+
 def test_a_market_is_a_venue(scene: Scene) -> None:
     for key, reading in scene.by_key.items():
         market = scene.told["markets"][key]["id"]

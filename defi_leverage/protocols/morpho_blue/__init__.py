@@ -9,10 +9,13 @@ rate model. The contract has no view of an account's health; `arithmetic.health_
 amounts that it compares. Pre-liquidation contracts, to which a borrower may opt in, are not read.
 """
 
+from dataclasses import replace
+
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
+from defi_leverage.protocols.morpho_blue.authorisations import read_authorisations
 from defi_leverage.protocols.morpho_blue.markets import read_markets, read_tokens
 from defi_leverage.protocols.morpho_blue.oracles import read_oracles
 from defi_leverage.protocols.morpho_blue.positions import find_candidates, read_positions
@@ -74,7 +77,9 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
             readings.append(market_reading(scene, market, own, held[market.id]))
     if gaps:
         readings.append(left_out_reading(scene, gaps, failed))
-    return tuple(readings)
+    owners = {owner for accounts in held.values() for owner in accounts}
+    links = await read_authorisations(chain, morpho, deployment.first_block, owners)
+    return replace(readings[0], links=links), *readings[1:]
 
 
 async def _find_morpho(chain: Chain, deployment: Deployment) -> tuple[str, str]:
