@@ -24,6 +24,7 @@ from tests.devnet import description
 from tests.devnet.aave_parameters import reserve as parameters
 from tests.devnet.build import OWNER
 from tests.devnet.calldata import decode_result, encode_call
+from tests.devnet.chain import TransactionRevertedError, transaction
 from tests.devnet.session import Devnet
 
 KEYS = ("aave_v3_0", "aave_v3_2")
@@ -124,6 +125,45 @@ class TestDevnet:
         factors = [figures[2] for figures in reported.values()]
         assert sum(factor == HUGE for factor in factors) > 10
         assert sum(factor < WAD for factor in factors) > 5
+
+    async def test_withdrawing_the_computed_maximum_succeeds_and_a_few_wei_more_reverts(self, scene: Scene) -> None:
+        """The account stays at a health factor of at least 1 up to our amount, and the pool agrees to 2 wei."""
+        devnet, pool = scene.devnet, scene.market.pool
+        second = devnet.head()[1] + 12
+        start = devnet.snapshot()
+        devnet.mine(second)
+        reading = await read(devnet, scene.key)
+        devnet.revert(start)
+        borrowers = set(scene.market.of_kind("eth_borrower"))
+        account = next(
+            account
+            for account in reading.accounts
+            if account.address in borrowers
+            and len([leg for leg in account.legs if leg.side == "collateral"]) == 1
+            and recompute(account, reading)[2] > WAD
+        )
+        (held,) = [leg for leg in account.legs if leg.side == "collateral"]
+        others = tuple(leg for leg in account.legs if leg is not held)
+
+        def is_safe(withdrawn: int) -> bool:
+            left = replace(held, amount_raw=held.amount_raw - withdrawn)
+            return recompute(replace(account, legs=(left, *others)), reading)[2] >= WAD
+
+        low, high = 0, held.amount_raw
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if is_safe(middle) else (low, middle)
+        token = held.asset_id.rsplit(":", 1)[1]
+        for amount, succeeds in ((low - 2, True), (high + 2, False)):
+            before = devnet.snapshot()
+            arguments = (token, amount, account.address)
+            call = transaction(account.address, pool, "withdraw(address,uint256,address)", *arguments)
+            if succeeds:
+                devnet.send_many([call], second)
+            else:
+                with pytest.raises(TransactionRevertedError, match="reverted: 35"):  # health factor below 1
+                    devnet.send_many([call], second)
+            devnet.revert(before)
 
     async def test_rates_are_those_at_which_the_contract_s_own_indices_grow(self, scene: Scene) -> None:
         devnet, pool = scene.devnet, scene.market.pool
