@@ -17,7 +17,7 @@ from eth_utils.abi import event_signature_to_log_topic, function_signature_to_4b
 from defi_leverage.abi_layout import Component, Layout, checksum_address, type_name
 from defi_leverage.errors import ConfigError, DecodeError
 
-__all__ = ["Abi", "Event", "Function", "Log", "checksum_address", "load_abi"]
+__all__ = ["Abi", "Event", "Function", "Log", "address_in", "address_word", "checksum_address", "load_abi"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +149,16 @@ class Abi:
             raise ConfigError(f"abis/{self.family}.json has several {kind}s {name}: name one of {names}.")
         names = ", ".join(sorted(key for key in table if "(" in key)) or "none"
         raise ConfigError(f"abis/{self.family}.json has no {kind} {name}. It has: {names}.")
+
+
+def address_in(topic: str) -> str:
+    """The address in an event's indexed topic (or any word in hexadecimal), checksummed."""
+    return checksum_address(f"0x{topic[-40:]}")
+
+
+def address_word(address: str) -> bytes:
+    """An address as call data has it: 32 bytes."""
+    return bytes.fromhex(address[2:]).rjust(32, b"\0")
 
 
 def _function(signature: str, entry: Component) -> Function:

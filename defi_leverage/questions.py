@@ -7,7 +7,7 @@ from defi_leverage.abi import Abi, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import DecodeError, one_line
 
-__all__ = ["NOBODY", "Question", "ask", "ask_all", "ask_list", "decode", "decode_symbol", "probe"]
+__all__ = ["NOBODY", "Question", "ask", "ask_all", "ask_list", "decode", "decode_all", "decode_symbol", "probe"]
 
 NOBODY = "0x" + "00" * 20
 
@@ -48,10 +48,11 @@ async def ask_all(chain: Chain, abi: Abi, questions: Iterable[Question]) -> list
     """All results of each call, None where it fails or its contract does not have the function."""
     listed = list(questions)
     answers = await chain.call([(to, abi.encode(name, *arguments)) for to, name, arguments in listed])
-    return [_decode_all(abi, name, answer) for (_, name, _), answer in zip(listed, answers, strict=True)]
+    return [decode_all(abi, name, answer) for (_, name, _), answer in zip(listed, answers, strict=True)]
 
 
-def _decode_all(abi: Abi, function: str, answer: bytes | None) -> tuple[Any, ...] | None:
+def decode_all(abi: Abi, function: str, answer: bytes | None) -> tuple[Any, ...] | None:
+    """All results of a call, None where it failed, returned nothing, or something else than the function's results."""
     try:
         return abi.decode(function, answer) if answer else None
     except DecodeError:

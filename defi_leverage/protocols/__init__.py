@@ -11,16 +11,29 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
-from defi_leverage.errors import ConfigError
+from defi_leverage.errors import ConfigError, ReaderError
 from defi_leverage.reading import Deployment, Reading
 
 if TYPE_CHECKING:
     from defi_leverage.chain import Chain
 
-__all__ = ["Progress", "Reader", "load_reader", "reader_names", "reader_options"]
+__all__ = ["Progress", "Reader", "deployment_error", "load_reader", "reader_names", "reader_options", "silence"]
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as a reader goes on."""
+
+
+def deployment_error(chain: "Chain", deployment: Deployment, fault: str, remedy: str) -> ReaderError:
+    """What is wrong with a deployment's address at the block (`fault`, a verb with its object), and what to give."""
+    return ReaderError(
+        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. {remedy}",
+        address=deployment.address,
+        block=chain.block.number,
+    )
+
+
+def silence(stage: str, done: int, total: int) -> None:
+    """Progress that nobody asked for."""
 
 
 class Reader(Protocol):

@@ -15,9 +15,10 @@ from defi_leverage.errors import ConfigError, ReaderError
 from defi_leverage.fixed_point import BPS, RAY, WAD
 from defi_leverage.protocols import aave_v3, load_reader, reader_names
 from defi_leverage.protocols.aave_v3.health import ARITHMETICS, NO_DEBT, Holder, Market, assess, expected_arithmetic
-from defi_leverage.protocols.aave_v3.pool import NOBODY, Pool, find_pool
+from defi_leverage.protocols.aave_v3.pool import Pool, find_pool
 from defi_leverage.protocols.aave_v3.price_feeds import read_feeds
 from defi_leverage.protocols.aave_v3.reserves import Category, Reserve, read_reserves
+from defi_leverage.questions import NOBODY
 from defi_leverage.reading import NO_CAP, AccountReading, Deployment, FeedReading, LegReading, Reading
 from defi_leverage.snapshot import from_readings
 from tests.devnet import description

@@ -8,7 +8,7 @@ reserve's debt, stable and variable, and the protocol keeps nothing of the bonus
 
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import mul_div_down
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.aave_v2.base_currency import find_base_currency, in_usd
 from defi_leverage.protocols.aave_v2.price_feeds import read_feeds_in_base
 from defi_leverage.protocols.aave_v2.reserves import find_pool, read_reserves
@@ -31,10 +31,6 @@ OPTIONS = {"eth_usd_feed": "address"}
 _OPENINGS = Openings("aave_v2", supplies=("Deposit",), borrows=("Borrow",))
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 def _as_held(balance: int, _index: int) -> int:
     """The amount of a balance that its token has multiplied with the index already."""
     return balance
@@ -53,7 +49,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     that cannot be valued is in `gaps`; the accounts that use it are in `failed`. Raises ReaderError where the address
     is not an Aave v2 market or its base currency has no USD price, ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     pool = await find_pool(chain, deployment)
     base = await find_base_currency(chain, pool.oracle, deployment)
     tell("reserves", 0, 1)

@@ -1,16 +1,21 @@
 """Where an Aave v2 market's contracts are, and its reserves in the terms that it shares with v3."""
 
+from functools import partial
 from typing import Any
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
+from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols.aave_v3.pool import Pool
 from defi_leverage.protocols.aave_v3.reserves import Reserve, describe_reserves
 from defi_leverage.questions import NOBODY, ask
 from defi_leverage.reading import Deployment
 
 __all__ = ["find_pool", "read_reserves"]
+
+_error = partial(
+    deployment_error, remedy="Give the market's LendingPoolAddressesProvider, and a block after it was deployed."
+)
 
 # Where each member of v3's ReserveData, up to the strategy, stands in v2's (DataTypes.sol of both).
 _V3_ORDER = (0, 1, 3, 2, 4, 5, 6, 11, 7, 8, 9, 10)
@@ -50,12 +55,3 @@ async def read_reserves(chain: Chain, pool: Pool) -> tuple[list[Reserve], dict[s
 
 def _in_v3_order(data: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
     return None if data is None else tuple(data[at] for at in _V3_ORDER)
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the "
-        "market's LendingPoolAddressesProvider, and a block after it was deployed.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

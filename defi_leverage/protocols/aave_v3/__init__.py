@@ -7,7 +7,7 @@ getUserAccountData; an account that is not reproduced to the last wei is set asi
 from collections.abc import Iterable, Sequence
 
 from defi_leverage.chain import Chain
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.aave_v3.accounts import Openings, find_candidates, read_holders
 from defi_leverage.protocols.aave_v3.health import ARITHMETICS, Market, expected_arithmetic
 from defi_leverage.protocols.aave_v3.pool import Pool, find_pool
@@ -27,10 +27,6 @@ __all__ = ["read"]
 _OPENINGS = Openings("aave_v3", supplies=("Supply", "MintUnbacked"), borrows=("Borrow",))
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every account of the market behind a PoolAddressesProvider, at the chain's pinned block.
 
@@ -39,7 +35,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     tokens' supplies are in `gaps`, too. Raises ReaderError where the address is not an Aave v3 market priced in USD,
     ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     pool = await find_pool(chain, deployment)
     tell("reserves", 0, 1)
     reserves, undescribed = await read_reserves(chain, pool)

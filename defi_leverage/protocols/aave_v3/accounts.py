@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from defi_leverage.abi import Log, checksum_address, load_abi
+from defi_leverage.abi import Log, address_word, checksum_address, load_abi
 from defi_leverage.chain import Call, Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
@@ -13,7 +13,6 @@ from defi_leverage.protocols.aave_v3.reserves import Reserve
 __all__ = ["Openings", "find_candidates", "read_holders"]
 
 _PART = 20_000  # calls between two reports of progress
-_PADDING = bytes(12)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,7 @@ async def find_candidates(
     """
     abi = load_abi(openings.family)
     supplies, borrows = ([abi.topic(name) for name in names] for names in (openings.supplies, openings.borrows))
-    by_asset = {"0x" + _word(reserve.asset).hex(): reserve.index for reserve in reserves}
+    by_asset = {"0x" + address_word(reserve.asset).hex(): reserve.index for reserve in reserves}
     by_token = {reserve.a_token: reserve.index for reserve in reserves}
     candidates: dict[str, int] = {}
     progress("events", 0, 2)
@@ -52,7 +51,7 @@ async def find_candidates(
     progress("events", 2, 2)
     for reserve in reserves:
         if reserve.treasury:
-            account = "0x" + _word(reserve.treasury).hex()
+            account = "0x" + address_word(reserve.treasury).hex()
             candidates[account] = candidates.get(account, 0) | 2 << 2 * reserve.index
     return candidates
 
@@ -165,10 +164,6 @@ def _bits(flags: int) -> Iterator[tuple[int, int]]:
         lowest = flags & -flags
         yield divmod(lowest.bit_length() - 1, 2)
         flags ^= lowest
-
-
-def _word(address: str) -> bytes:
-    return _PADDING + bytes.fromhex(address[2:])
 
 
 def _word_at(data: bytes, at: int) -> int:

@@ -1,14 +1,18 @@
 """Where an Aave v3 market's contracts are, and which release of the protocol they run."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
-from defi_leverage.questions import NOBODY, Question, ask, decode
+from defi_leverage.protocols import deployment_error
+from defi_leverage.questions import NOBODY, ask
 from defi_leverage.reading import Deployment
 
-__all__ = ["NOBODY", "Pool", "Question", "ask", "decode", "find_pool"]
+__all__ = ["Pool", "find_pool"]
+
+_error = partial(deployment_error, remedy="Give the market's PoolAddressesProvider, and a block after it was deployed.")
 
 USD_UNIT = 10**8  # BASE_CURRENCY_UNIT of every market whose prices are USD
 
@@ -77,12 +81,3 @@ async def find_pool(chain: Chain, deployment: Deployment) -> Pool:
     if reserves:
         has_deficit = (await ask(chain, abi, [(pool, "getReserveDeficit", (reserves[0],))]))[0] is not None
     return Pool(pool, oracle, revision, unit, bitmap is not None, has_deficit)
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the "
-        "market's PoolAddressesProvider, and a block after it was deployed.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

@@ -7,8 +7,8 @@ from typing import Any
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import RAY
-from defi_leverage.protocols.aave_v3.pool import NOBODY, Pool, Question, ask, decode
-from defi_leverage.questions import decode_symbol
+from defi_leverage.protocols.aave_v3.pool import Pool
+from defi_leverage.questions import NOBODY, Question, ask, decode, decode_symbol
 from defi_leverage.reading import NO_CAP
 
 __all__ = ["Category", "Reserve", "describe_reserves", "read_categories", "read_reserves"]

@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
 from defi_leverage.fixed_point import BPS, WAD
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.aave_v3.price_feeds import read_feeds
 from defi_leverage.protocols.aave_v4.accounts import Holder, find_candidates, read_holders
 from defi_leverage.protocols.aave_v4.health import Totals, assess, debt_to_repay, mismatch
@@ -39,10 +39,6 @@ _RAY_OF_VALUE = 10**27
 _MINIMUM_LEFTOVER_USD = 1000.0  # LiquidationLogic.DUST_LIQUIDATION_THRESHOLD
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every account of the spoke, at the chain's pinned block.
 
@@ -50,7 +46,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     use it as collateral in `failed`. Raises ReaderError where the address is no spoke of Aave v4, ChainError where the
     chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     spoke = await find_spoke(chain, deployment)
     reserves, gaps = await read_reserves(chain, spoke)
     tell("reserves", len(reserves), len(reserves))

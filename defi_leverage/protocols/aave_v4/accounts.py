@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_in, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import DecodeError, ReaderError
+from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
 from defi_leverage.protocols.aave_v4.spoke import Reserve, Spoke
-from defi_leverage.questions import Question
+from defi_leverage.questions import Question, decode_all
 
 __all__ = ["Holder", "Position", "find_candidates", "read_holders"]
 
@@ -58,7 +58,7 @@ async def find_candidates(chain: Chain, spoke: Spoke, first_block: int, progress
                 f"{log.address} emits an event in block {log.block} whose accounts are not indexed as in Aave v4. This "
                 "reader cannot read the fork: take the deployment out of the configuration."
             )
-        account = checksum_address(f"0x{log.topics[3][-40:]}")
+        account = address_in(log.topics[3])
         if log.topics[0] == liquidation:
             account = abi.decode_log("LiquidationCall", log)["liquidator"]
         candidates.setdefault(account, set()).add(int(log.topics[1], 16))
@@ -119,9 +119,6 @@ async def _ask(
     for start in range(0, len(calls), _PART):
         answers = await chain.call(calls[start : start + _PART])
         for (_, name, _), answer in zip(questions[start : start + _PART], answers, strict=True):
-            try:
-                found.append(abi.decode(name, answer) if answer else None)
-            except DecodeError:
-                found.append(None)
+            found.append(decode_all(abi, name, answer))
         progress(stage, len(found), len(calls))
     return found

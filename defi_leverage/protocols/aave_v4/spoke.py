@@ -2,17 +2,23 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import BPS, RAY, mul_div_down, mul_div_up, ray_mul_floor
+from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.questions import NOBODY, Question, ask
 from defi_leverage.reading import NO_CAP, Deployment
 
 __all__ = ["PRICE_SCALE", "Reserve", "Spoke", "find_spoke", "read_reserves"]
+
+_error = partial(
+    deployment_error,
+    remedy="Give the address of a spoke (AaveV4...Spokes of Aave's address book), and a block after its first reserve.",
+)
 
 PRICE_SCALE = 10**8  # AaveOracle.decimals, which a spoke's constructor insists on
 _NO_CAP = 2**40 - 1  # Hub.MAX_ALLOWED_SPOKE_CAP, in whole tokens
@@ -147,13 +153,4 @@ def _reserve(spoke: Spoke, index: int, data: tuple[Any, ...], token: Token, foun
         supply_cap=NO_CAP if add_cap == _NO_CAP else add_cap * 10**decimals,
         borrow_cap=NO_CAP if draw_cap == _NO_CAP else draw_cap * 10**decimals,
         problem=problem,
-    )
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the address of a spoke "
-        "(AaveV4...Spokes of Aave's address book), and a block after its first reserve.",
-        address=deployment.address,
-        block=chain.block.number,
     )

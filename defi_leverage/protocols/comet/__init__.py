@@ -10,7 +10,7 @@ seized once its reserves reach targetReserves; the partial liquidations of Comet
 """
 
 from defi_leverage.chain import Chain
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.comet.accounts import find_candidates, read_holders
 from defi_leverage.protocols.comet.market import find_comet
 from defi_leverage.protocols.comet.price_feeds import read_feeds
@@ -29,10 +29,6 @@ OPTIONS = {"unit_usd_feed": "address"}
 """The Chainlink aggregator that prices in USD what the Comet's prices are in, needed where that is not USD itself."""
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every account of the Comet at an address, at the chain's pinned block.
 
@@ -41,7 +37,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     in `gaps`, too. Raises ReaderError where the address is not a Comet, or its prices have no way to USD, ChainError
     where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     tell("market", 0, 1)
     comet = await find_comet(chain, deployment)
     chain_name = f"eip155:{chain.chain_id}"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_word, checksum_address, load_abi
 from defi_leverage.chain import Call, Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
@@ -62,7 +62,7 @@ async def read_holders(chain: Chain, comet: Comet, candidates: Sequence[str], pr
         name: abi.function(name).selector for name in ("userBasic", "userCollateral", "balanceOf", "borrowBalanceOf")
     }
     judge = abi.function("isLiquidatable").selector
-    words = {address: _word(address) for address in candidates}
+    words = {address: address_word(address) for address in candidates}
     answers = await _call(
         chain, [(comet.address, selectors["userBasic"] + word) for word in words.values()], "accounts", progress
     )
@@ -85,7 +85,7 @@ async def read_holders(chain: Chain, comet: Comet, candidates: Sequence[str], pr
                 holder.fault = f"holds asset {offset}, of {len(comet.collaterals)} that the contract describes"
                 continue
             places.append((holder, offset))
-            token = _word(comet.collaterals[offset].address)
+            token = address_word(comet.collaterals[offset].address)
             calls.append((comet.address, selectors["userCollateral"] + word + token))
     for (holder, offset), answer in zip(places, await _call(chain, calls, "balances", progress), strict=True):
         if answer is None or len(answer) != 64:
@@ -140,10 +140,6 @@ def _bits(flags: int) -> Iterator[int]:
         lowest = flags & -flags
         yield lowest.bit_length() - 1
         flags ^= lowest
-
-
-def _word(address: str) -> bytes:
-    return bytes(12) + bytes.fromhex(address[2:])
 
 
 def _integer(answer: bytes, at: int) -> int:

@@ -1,17 +1,23 @@
 """A Comet at the pinned block: its base asset with the interest due, and its collaterals."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD, mul_div_down
+from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols.comet.arithmetic import Totals, accrue, present_value
 from defi_leverage.questions import ask, decode_symbol
 from defi_leverage.reading import Deployment
 
 __all__ = ["PRICE_SCALE", "Asset", "Comet", "find_comet"]
+
+_error = partial(
+    deployment_error,
+    remedy="Give the address of the Comet itself (cUSDCv3, say, a proxy), and a block after it was set up.",
+)
 
 PRICE_SCALE = 10**8  # PRICE_FEED_DECIMALS, which the constructor demands of every feed
 _BASICS = (
@@ -160,12 +166,3 @@ async def _symbols(chain: Chain, tokens: list[str]) -> list[str]:
     return [
         decode_symbol(answer) or f"{token[:6]}..{token[-4:]}" for token, answer in zip(tokens, answers, strict=True)
     ]
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the address of the Comet "
-        "itself (cUSDCv3, say, a proxy), and a block after it was set up.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

@@ -14,7 +14,7 @@ from dataclasses import replace
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ConfigError
 from defi_leverage.fixed_point import WAD
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.compound_v2.accounts import find_candidates, read_holders
 from defi_leverage.protocols.compound_v2.comptroller import Comptroller, find_comptroller
 from defi_leverage.protocols.compound_v2.health import Book, Holder, assess, mismatch
@@ -36,10 +36,6 @@ OPTIONS = {"indices": "text"}
 _INDICES = ("stored", "current")
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every account of a comptroller, at the chain's pinned block.
 
@@ -51,7 +47,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     another option, ReaderError where the address is not a comptroller of this family priced in USD, ChainError where
     the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     indices = deployment.options.get("indices", "stored")
     if indices not in _INDICES:
         raise ConfigError(f"indices of compound_v2 {deployment.address} is {indices!r}: write {' or '.join(_INDICES)}.")

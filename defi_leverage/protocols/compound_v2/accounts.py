@@ -7,15 +7,15 @@ its data. Debt in VAI begins with a MintVAI of the VAI controller, the minter th
 """
 
 from collections.abc import Sequence
-from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_word, checksum_address, load_abi
 from defi_leverage.chain import Call, Chain
-from defi_leverage.errors import DecodeError, ReaderError
+from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
 from defi_leverage.protocols.compound_v2.comptroller import Comptroller
 from defi_leverage.protocols.compound_v2.health import Factors, Holder
 from defi_leverage.protocols.compound_v2.markets import Market
+from defi_leverage.questions import decode_all
 
 __all__ = ["find_candidates", "read_holders"]
 
@@ -106,9 +106,9 @@ async def _read_balances(
     abi = load_abi("compound_v2")
     snapshot, repay = abi.function("getAccountSnapshot").selector, abi.function("getVAIRepayAmount").selector
     calls = [
-        (comptroller.vai_controller, repay + _argument(holder))
+        (comptroller.vai_controller, repay + address_word(holder.address))
         if index == VAI
-        else (markets[index].address, snapshot + _argument(holder))
+        else (markets[index].address, snapshot + address_word(holder.address))
         for holder, index in pairs
     ]
     for (holder, index), answer in zip(pairs, await _call(chain, calls, stage, progress), strict=True):
@@ -136,12 +136,14 @@ async def _read_reports(chain: Chain, comptroller: Comptroller, holders: Sequenc
     abi = load_abi("compound_v2")
     functions = ["getAssetsIn", "getAccountLiquidity", *(["userPoolId"] if comptroller.has_pools else [])]
     selectors = [abi.function(name).selector for name in functions]
-    calls = [(comptroller.address, selector + _argument(holder)) for holder in holders for selector in selectors]
+    calls = [
+        (comptroller.address, selector + address_word(holder.address)) for holder in holders for selector in selectors
+    ]
     answers = await _call(chain, calls, "health", progress)
     at = {token: index for index, token in enumerate(comptroller.markets)}
     for place, holder in enumerate(holders):
         entered, liquidity, *pool = answers[place * len(functions) : (place + 1) * len(functions)]
-        assets = _decode("getAssetsIn", entered)
+        assets = decode_all(load_abi("compound_v2"), "getAssetsIn", entered)
         if assets is None:
             holder.fault = "the markets that it has entered cannot be read"
         elif unknown := [asset for asset in assets[0] if asset not in at]:
@@ -187,7 +189,7 @@ async def _read_current_debts(
 ) -> None:
     selector = load_abi("compound_v2").function("borrowBalanceCurrent").selector
     pairs = [(holder, index) for holder in holders for index in holder.debts]
-    calls = [(markets[index].address, selector + _argument(holder)) for holder, index in pairs]
+    calls = [(markets[index].address, selector + address_word(holder.address)) for holder, index in pairs]
     for (holder, index), answer in zip(pairs, await _call(chain, calls, "current debts", progress), strict=True):
         debt = _words(answer, 1)
         if debt is None:
@@ -205,20 +207,7 @@ async def _call(chain: Chain, calls: Sequence[Call], stage: str, progress: Progr
     return answers
 
 
-def _argument(holder: Holder) -> bytes:
-    return bytes(12) + bytes.fromhex(holder.address[2:])
-
-
 def _words(answer: bytes | None, count: int) -> tuple[int, ...] | None:
     if answer is None or len(answer) != 32 * count:
         return None
     return tuple(int.from_bytes(answer[32 * at : 32 * at + 32], "big") for at in range(count))
-
-
-def _decode(function: str, answer: bytes | None) -> tuple[Any, ...] | None:
-    if not answer:
-        return None
-    try:
-        return load_abi("compound_v2").decode(function, answer)
-    except DecodeError:
-        return None

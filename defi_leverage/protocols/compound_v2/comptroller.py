@@ -1,15 +1,21 @@
 """What a Compound v2 comptroller is made of, and which of the family's ways it goes."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
+from defi_leverage.protocols import deployment_error
 from defi_leverage.questions import NOBODY, ask
 from defi_leverage.reading import Deployment
 
 __all__ = ["Comptroller", "find_comptroller"]
+
+_error = partial(
+    deployment_error,
+    remedy="Give the comptroller (the Unitroller) of a Compound v2 market, and a block after it was deployed.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +81,4 @@ async def find_comptroller(chain: Chain, deployment: Deployment) -> Comptroller:
         vai_controller=vai_controller,
         vai=vai or "",
         treasury_share=treasury_share,
-    )
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the comptroller (the "
-        "Unitroller) of a Compound v2 market, and a block after it was deployed.",
-        address=deployment.address,
-        block=chain.block.number,
     )

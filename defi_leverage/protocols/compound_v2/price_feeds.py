@@ -11,10 +11,9 @@ from typing import Any, Literal
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import DecodeError
 from defi_leverage.protocols.compound_v2.comptroller import Comptroller
 from defi_leverage.protocols.compound_v2.markets import Market
-from defi_leverage.questions import NOBODY, decode
+from defi_leverage.questions import NOBODY, decode, decode_all
 from defi_leverage.reading import FeedReading
 
 __all__ = ["read_feeds"]
@@ -99,7 +98,7 @@ async def _sources(chain: Chain, comptroller: Comptroller, markets: Sequence[Mar
     for place, market in enumerate(markets):
         config, main, of_feed, direct = answers[4 * place : 4 * place + 4]
         found[market.index] = {
-            "config": _decode_all("getConfig", config),
+            "config": _decode_three("getConfig", config),
             "main": decode(abi, "getOracle", main),
             "feed": decode(abi, "getFeed", of_feed),
             "direct": decode(abi, "assetPrices", direct),
@@ -143,10 +142,5 @@ def _source(market: Market, row: Mapping[str, Any], descriptions: Mapping[str, s
     return _Source(main, base=row["UNDERLYING_TOKEN"], ratio=row["getUnderlyingAmount"])
 
 
-def _decode_all(function: str, answer: bytes | None) -> tuple[Any, ...] | None:
-    if not answer or len(answer) != 96:
-        return None
-    try:
-        return load_abi("compound_v2").decode(function, answer)
-    except DecodeError:
-        return None
+def _decode_three(function: str, answer: bytes | None) -> tuple[Any, ...] | None:
+    return decode_all(load_abi("compound_v2"), function, answer) if answer and len(answer) == 96 else None

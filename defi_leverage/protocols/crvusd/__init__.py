@@ -12,10 +12,11 @@ filled alike, as they are when it is opened, and `gaps` counts the loans for whi
 second version (2026), peg keepers, leverage contracts, who lends to the vaults.
 """
 
+from functools import partial
+
 from defi_leverage.abi import checksum_address
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, deployment_error, silence
 from defi_leverage.protocols.crvusd.loans import read_loans
 from defi_leverage.protocols.crvusd.markets import find_factory, read_markets
 from defi_leverage.protocols.crvusd.price_feeds import find_stablecoin_price, make_feeds
@@ -24,9 +25,11 @@ from defi_leverage.reading import Deployment, Reading
 
 __all__ = ["read"]
 
-
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+_error = partial(
+    deployment_error,
+    remedy="Give the address of crvUSD's ControllerFactory or of LlamaLend's OneWayLendingFactory, and a block "
+    "after its first market.",
+)
 
 
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
@@ -37,7 +40,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     `failed`. Raises ReaderError where the address is no factory of these or has no market, ChainError where the chain
     does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     try:
         factory = await find_factory(chain, checksum_address(deployment.address))
     except ValueError:
@@ -64,12 +67,3 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     if gaps:
         readings.append(left_out_reading(chain, deployment, factory, gaps, failed))
     return tuple(readings)
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the address of crvUSD's "
-        "ControllerFactory or of LlamaLend's OneWayLendingFactory, and a block after its first market.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

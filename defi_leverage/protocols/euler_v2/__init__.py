@@ -14,11 +14,11 @@ cool-off times and hooks are not read. Interfaces: euler-xyz/euler-vault-kit (co
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 
-from defi_leverage.abi import checksum_address
+from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, deployment_error, silence
 from defi_leverage.protocols._tokens import read_tokens
 from defi_leverage.protocols.euler_v2.health import mismatch
 from defi_leverage.protocols.euler_v2.oracles import Pair, Route, read_routes
@@ -37,18 +37,20 @@ from defi_leverage.protocols.euler_v2.readings import (
     phantom_debt,
     vault_reading,
 )
-from defi_leverage.protocols.euler_v2.vaults import Vault, ask_all, read_vaults
-from defi_leverage.questions import NOBODY
+from defi_leverage.protocols.euler_v2.vaults import Vault, read_vaults
+from defi_leverage.questions import NOBODY, ask_all
 from defi_leverage.reading import Deployment, Reading
 
 __all__ = ["read"]
 
+_error = partial(
+    deployment_error,
+    remedy="Give the address of the EVault factory (eVaultFactory of Euler's interfaces), and a block after its "
+    "first vault.",
+)
+
 _FINE = 10**9  # so many whole shares are converted
 _NO_DECIMALS = 18  # what Euler's adapters take for a unit that does not answer, such as the dollar
-
-
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
 
 
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
@@ -58,7 +60,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     reading, that of the factory, as its `gaps`, with their borrowers in `failed`. Raises ReaderError where the address
     is no factory of Euler's or has no vault in use, ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     factory = await _find_factory(chain, deployment)
     vaults = await read_vaults(chain, factory)
     if not vaults:
@@ -91,7 +93,9 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         else:
             sound[address] = vault, feeds
     converted = await ask_all(
-        chain, [(a, "convertToAssets", (_FINE * 10**vault.share.decimals,)) for a, (vault, _) in sound.items()]
+        chain,
+        load_abi("euler_v2"),
+        [(a, "convertToAssets", (_FINE * 10**vault.share.decimals,)) for a, (vault, _) in sound.items()],
     )
     leading = {
         f"{chain_name}/erc20:{token}": made
@@ -156,7 +160,7 @@ async def _readings(
     pairs = [(address, account) for address in held for account in held[address]]
     asked = [(address, "convertToAssets", (held[address][account],)) for address, account in pairs]
     lent: dict[str, dict[str, int]] = {address: {} for address in sound}
-    for (address, account), answer in zip(pairs, await ask_all(scene.chain, asked), strict=True):
+    for (address, account), answer in zip(pairs, await ask_all(scene.chain, load_abi("euler_v2"), asked), strict=True):
         if answer is None:
             failed[address][account] = "the vault does not convert its shares"
         else:
@@ -236,12 +240,3 @@ async def _find_factory(chain: Chain, deployment: Deployment) -> str:
     if not await chain.code(factory):
         raise _error(chain, deployment, "has no code")
     return factory
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the address of the EVault "
-        "factory (eVaultFactory of Euler's interfaces), and a block after its first vault.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

@@ -17,9 +17,8 @@ from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import one_line
 from defi_leverage.protocols._tokens import read_tokens
-from defi_leverage.protocols.euler_v2.vaults import ask_all
 from defi_leverage.protocols.morpho_blue.oracles import is_exchange_rate
-from defi_leverage.questions import NOBODY, ask, probe
+from defi_leverage.questions import NOBODY, ask, ask_all, probe
 
 __all__ = ["Hop", "Pair", "Route", "read_routes", "route_value"]
 
@@ -60,8 +59,12 @@ async def read_routes(chain: Chain, pairs: Iterable[Pair]) -> dict[Pair, Route]:
     places = await _read_places(chain, {token for _, token, unit in wanted for token in (token, unit)})
     amounts = {pair: _FINE * 10 ** places[pair[1]] for pair in wanted}
     asked = [pair for pair in wanted if pair[1] != pair[2]]
-    quotes = await ask_all(chain, [(o, "getQuote", (amounts[o, t, u], t, u)) for o, t, u in asked])
-    resolved = await ask_all(chain, [(o, "resolveOracle", (amounts[o, t, u], t, u)) for o, t, u in asked])
+    quotes = await ask_all(
+        chain, load_abi("euler_v2"), [(o, "getQuote", (amounts[o, t, u], t, u)) for o, t, u in asked]
+    )
+    resolved = await ask_all(
+        chain, load_abi("euler_v2"), [(o, "resolveOracle", (amounts[o, t, u], t, u)) for o, t, u in asked]
+    )
     inner = {
         pair: (answer[0], answer[1], answer[3])
         for pair, quote, answer in zip(asked, quotes, resolved, strict=True)

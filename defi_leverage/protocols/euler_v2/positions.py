@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_in, load_abi
 from defi_leverage.chain import Call, Chain
 from defi_leverage.protocols import Progress
-from defi_leverage.protocols.euler_v2.vaults import Vault, ask_all
-from defi_leverage.questions import NOBODY, Question
+from defi_leverage.protocols.euler_v2.vaults import Vault
+from defi_leverage.questions import NOBODY, Question, ask_all
 
 __all__ = ["Borrower", "find_candidates", "read_borrowers", "read_shares"]
 
@@ -49,15 +49,15 @@ async def find_candidates(
     for log in await chain.logs(sorted(connectors), [[registered, enabled]], first_block):
         if len(log.topics) != 3:
             continue
-        who = _address(log.topics[2])
+        who = address_in(log.topics[2])
         if log.topics[0] == registered:
             owners[log.topics[1][2:40]] = who
         elif who in owing:
-            owing[who].add(_address(log.topics[1]))
+            owing[who].add(address_in(log.topics[1]))
     progress("events", 1, 2)
     for log in await chain.logs(list(vaults), [[abi.topic("Transfer")]], first_block):
         if len(log.topics) == 3:
-            holding[log.address].add(_address(log.topics[2]))
+            holding[log.address].add(address_in(log.topics[2]))
     progress("events", 2, 2)
     for accounts in holding.values():
         accounts.discard(NOBODY)
@@ -86,7 +86,9 @@ async def read_borrowers(
             for (vault, account), debt in zip(pairs, debts, strict=True) if debt != 0]  # fmt: skip
     for vault, borrower in owed:
         found[vault.address].append(borrower)
-    pledged = await ask_all(chain, [(vault.connector, "getCollaterals", (one.account,)) for vault, one in owed])
+    pledged = await ask_all(
+        chain, load_abi("euler_v2"), [(vault.connector, "getCollaterals", (one.account,)) for vault, one in owed]
+    )
     counted = [
         (vault, one, collateral)
         for (vault, one), answer in zip(owed, pledged, strict=True)
@@ -127,7 +129,9 @@ async def _read_quotes(chain: Chain, owed: Sequence[tuple[Vault, Borrower]], pro
             one.liability = quote or 0
         else:
             one.quotes[token] = quote or 0
-    reports = await ask_all(chain, [(vault.address, "accountLiquidity", (one.account, True)) for vault, one in owed])
+    reports = await ask_all(
+        chain, load_abi("euler_v2"), [(vault.address, "accountLiquidity", (one.account, True)) for vault, one in owed]
+    )
     for (_, one), report in zip(owed, reports, strict=True):
         one.fault = one.fault or ("" if report else "the vault does not answer accountLiquidity")
         one.reported = (report[0], report[1]) if report else (0, 0)
@@ -148,7 +152,3 @@ async def _numbers(chain: Chain, questions: Sequence[Question], stage: str, prog
 
 def _unless(answer: int | None, name: str) -> str:
     return "" if answer is not None else f"its {name} cannot be read"
-
-
-def _address(topic: str) -> str:
-    return checksum_address(f"0x{topic[-40:]}")

@@ -1,18 +1,17 @@
 """The vaults on an Euler factory's list at the pinned block, with their terms; and answers of several values."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import DecodeError
 from defi_leverage.fixed_point import BPS, SECONDS_PER_YEAR, mul_div_down
 from defi_leverage.protocols._tokens import Token, read_tokens
-from defi_leverage.questions import NOBODY, Question, ask, probe
+from defi_leverage.questions import NOBODY, ask, ask_all, probe
 from defi_leverage.reading import NO_CAP
 
-__all__ = ["Limits", "Vault", "ask_all", "liquidation_ltv", "read_vaults", "resolve_cap"]
+__all__ = ["Limits", "Vault", "liquidation_ltv", "read_vaults", "resolve_cap"]
 
 _SLICE = 500
 _FIGURES = ("cash", "totalAssets", "totalBorrows", "totalSupply", "accumulatedFees", "interestRate", "interestFee")
@@ -79,20 +78,6 @@ def resolve_cap(packed: int) -> int:
     return 10 ** (packed & 63) * (packed >> 6) // 100 if packed else NO_CAP
 
 
-async def ask_all(chain: Chain, questions: Iterable[Question]) -> list[tuple[Any, ...] | None]:
-    """All results of each call of the Euler ABI, None where it fails or is not what the function returns."""
-    abi = load_abi("euler_v2")
-    listed = list(questions)
-    answers = await chain.call([(to, abi.encode(name, *arguments)) for to, name, arguments in listed])
-    found: list[tuple[Any, ...] | None] = []
-    for (_, name, _), answer in zip(listed, answers, strict=True):
-        try:
-            found.append(abi.decode(name, answer) if answer else None)
-        except DecodeError:
-            found.append(None)
-    return found
-
-
 async def read_vaults(chain: Chain, factory: str) -> dict[str, Vault] | None:
     """The vaults that anybody lends to, by address; None where the contract keeps no list of vaults."""
     abi = load_abi("euler_v2")
@@ -105,7 +90,7 @@ async def read_vaults(chain: Chain, factory: str) -> dict[str, Vault] | None:
     figures = await probe(chain, abi, listed, _FIGURES)
     used = [vault for vault in listed if figures[vault]["totalSupply"] != 0 or figures[vault]["totalBorrows"]]
     terms = await probe(chain, abi, used, _TERMS)
-    caps = await ask_all(chain, [(vault, "caps", ()) for vault in used])
+    caps = await ask_all(chain, load_abi("euler_v2"), [(vault, "caps", ()) for vault in used])
     limits = await _read_limits(chain, {vault: terms[vault]["LTVList"] or () for vault in used})
     assets = {terms[vault]["asset"] for vault in used} - {None}
     tokens = await read_tokens(chain, {*used, *assets})
@@ -117,7 +102,9 @@ async def read_vaults(chain: Chain, factory: str) -> dict[str, Vault] | None:
 
 async def _read_limits(chain: Chain, listed: Mapping[str, Sequence[str]]) -> dict[str, dict[str, Limits | None]]:
     pairs = [(vault, collateral) for vault, collaterals in listed.items() for collateral in collaterals]
-    answers = await ask_all(chain, [(vault, "LTVFull", (collateral,)) for vault, collateral in pairs])
+    answers = await ask_all(
+        chain, load_abi("euler_v2"), [(vault, "LTVFull", (collateral,)) for vault, collateral in pairs]
+    )
     found: dict[str, dict[str, Limits | None]] = {vault: {} for vault in listed}
     for (vault, collateral), answer in zip(pairs, answers, strict=True):
         found[vault][collateral] = Limits(*answer) if answer else None

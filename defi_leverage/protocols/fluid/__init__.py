@@ -19,7 +19,7 @@ from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
 from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import BPS, RAY, WAD, mul_div_down
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.fluid.price_feeds import Dollar, collateral_feed, dollar_feed, price_tokens
 from defi_leverage.protocols.fluid.vaults import RATE_SCALE, Vault, asset_reference, read_vaults
 from defi_leverage.questions import ask
@@ -47,10 +47,6 @@ _NO_DEBT = 2**256 - 1
 _Position = tuple[int, str, int, int]  # NFT, owner, supply and borrow, raw
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
     """One reading for each vault that has positions, at the chain's pinned block.
 
@@ -58,7 +54,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     Raises ReaderError where the addresses are not Fluid's resolvers or the feed has no price, ChainError where the
     chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     resolver, positions_resolver, feed = (
         _address(deployment, text)
         for text in (deployment.address, *(deployment.options.get(name, "") for name in OPTIONS))

@@ -19,7 +19,7 @@ from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import SECONDS_PER_YEAR, WAD
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.gains.accounts import Quote, account_of, units_of
 from defi_leverage.protocols.gains.arithmetic import PRICE, Held, Trade
 from defi_leverage.protocols.gains.prices import PricedPair, parse_prices, read_pairs
@@ -42,10 +42,6 @@ __all__ = ["OPTIONS", "read"]
 OPTIONS = {"prices": "texts"}
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
     """One reading for each collateral that has a price, at the chain's pinned block.
 
@@ -53,7 +49,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     ConfigError for a price that is none, ReaderError where the contract is not such a diamond or nothing has a price,
     ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     given = parse_prices(deployment.options.get("prices") or (), deployment.name)
     diamond = checksum_address(deployment.address)
     trades, gaps = await find_trades(chain, diamond)

@@ -20,7 +20,7 @@ from typing import Any
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.gmx_v2.arithmetic import FLOAT, Position, View
 from defi_leverage.protocols.gmx_v2.positions import (
     Quote,
@@ -51,10 +51,6 @@ _USD_DECIMALS = 30
 _TO_WAD = FLOAT // WAD
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
     """One reading for each market whose three tokens have prices, at the chain's pinned block.
 
@@ -62,7 +58,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     ConfigError for a price that is none, ReaderError where the contracts are not those of such a venue or no market
     has its prices, ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     given = parse_prices(deployment.options.get("prices") or (), deployment.name)
     venue = find_venue(chain, deployment)
     listed = await list_markets(chain, venue)

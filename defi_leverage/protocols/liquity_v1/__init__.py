@@ -13,20 +13,23 @@ Troves are listed by the contract itself: TroveOwners holds every active one. In
 Dependencies/LiquityBase.sol, PriceFeed.sol, StabilityPool.sol, SortedTroves.sol.
 """
 
+from functools import partial
 from typing import Any
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError, one_line
+from defi_leverage.errors import one_line
 from defi_leverage.fixed_point import WAD
 from defi_leverage.native_coins import NATIVE_COINS
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, deployment_error, silence
 from defi_leverage.protocols._troves import Branch, branch_reading, coin_feed
 from defi_leverage.protocols.liquity_v1.troves import read_troves
 from defi_leverage.questions import ask, decode_symbol, probe
 from defi_leverage.reading import AssetReading, Deployment, FeedReading, Reading, VenueReading
 
 __all__ = ["read"]
+
+_error = partial(deployment_error, remedy="Give the address of Liquity v1's TroveManager.")
 
 _BOTH_UNTRUSTED = 2  # PriceFeed.Status: it answers the last good price until an oracle recovers
 _FIXED = (
@@ -44,10 +47,6 @@ _FIXED = (
 )
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every trove of the TroveManager at `deployment.address`, at the chain's pinned block.
 
@@ -55,7 +54,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     MCR); totals are in 1e-18 USD. Raises ReaderError where the address is not Liquity v1's TroveManager or its price
     feed reverts, ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     abi = load_abi("liquity_v1")
     try:
         manager = checksum_address(deployment.address)
@@ -128,12 +127,3 @@ async def _assets(
         source=f"{shown or feed}{note}",
     )
     return collateral, coin, (kind, coin_feed(coin.asset_id, manager))
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the address of Liquity v1's "
-        "TroveManager.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

@@ -15,13 +15,13 @@ as such, redemptions, surplus collateral to be claimed. Interfaces: liquity/bold
 TroveManager.sol, ActivePool.sol, StabilityPool.sol, PriceFeeds/MainnetPriceFeedBase.sol.
 """
 
+from functools import partial
 from typing import Any
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import RAY, WAD
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, deployment_error, silence
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.protocols._troves import Branch, branch_reading, coin_feed
 from defi_leverage.protocols.liquity_v2.price_feed import read_collateral_feed
@@ -30,6 +30,8 @@ from defi_leverage.questions import ask, probe
 from defi_leverage.reading import AssetReading, Deployment, Reading, VenueReading
 
 __all__ = ["read"]
+
+_error = partial(deployment_error, remedy="Give the address of the AddressesRegistry of one branch of Liquity v2.")
 
 _KEPT = WAD  # MIN_BOLD_IN_SP of Constants.sol
 _REGISTRY = (
@@ -47,10 +49,6 @@ _REGISTRY = (
 )
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every trove of the branch whose AddressesRegistry is at `deployment.address`, at the chain's pinned block.
 
@@ -59,7 +57,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     branch that was shut down is read, and `gaps` says so. Raises ReaderError where the address is not a branch's
     registry or its price feed reverts, ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     abi = load_abi("liquity_v2")
     try:
         registry = checksum_address(deployment.address)
@@ -132,13 +130,4 @@ def _venue(venue_id: str, deployment: Deployment, told: dict[str, Any], held: To
             "redistribution_penalty": told["LIQUIDATION_PENALTY_REDISTRIBUTION"] / WAD,
         },
         health_factor_scale=told["MCR"],
-    )
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the address of the "
-        "AddressesRegistry of one branch of Liquity v2.",
-        address=deployment.address,
-        block=chain.block.number,
     )

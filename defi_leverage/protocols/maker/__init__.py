@@ -12,7 +12,7 @@ SKY whose engine owns its urns.
 """
 
 from defi_leverage.chain import Chain
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.maker.price_feeds import coin_feed, read_feeds
 from defi_leverage.protocols.maker.readings import Scene, ilk_reading, left_out_reading
 from defi_leverage.protocols.maker.system import find_system, read_ilks
@@ -22,10 +22,6 @@ from defi_leverage.reading import Deployment, Reading
 __all__ = ["read"]
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
     """One reading for each ilk of the system behind a chainlog that has any vault, at the chain's pinned block.
 
@@ -33,7 +29,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     the vat, as its `gaps`, with their vaults in `failed`. Raises ReaderError where the address is not a chainlog that
     names Maker's contracts, ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     system = await find_system(chain, deployment)
     notes = await read_notes(chain, system, deployment.first_block, tell)
     ilks = await read_ilks(chain, system, notes)

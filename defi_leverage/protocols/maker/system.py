@@ -2,17 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from defi_leverage.abi import Log, checksum_address, load_abi
 from defi_leverage.chain import Call, Chain
-from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import RAY, WAD
+from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.protocols.maker.arithmetic import dripped
 from defi_leverage.questions import NOBODY, ask
 from defi_leverage.reading import Deployment
 
 __all__ = ["Ilk", "System", "call_words", "find_system", "note_topic", "read_ilks"]
+
+_error = partial(deployment_error, remedy="Give the address of Maker's chainlog, and a block after it was set up.")
 
 _KEYS = ("MCD_VAT", "MCD_SPOT", "MCD_JUG", "MCD_DOG", "MCD_VOW", "MCD_DAI", "ILK_REGISTRY", "CDP_MANAGER")
 
@@ -190,12 +193,3 @@ async def call_words(chain: Chain, calls: Sequence[Call], count: int) -> list[tu
 
 def _address(word: int) -> str:
     return checksum_address(f"0x{word % 2**160:040x}")
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the address of Maker's "
-        "chainlog, and a block after it was set up.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

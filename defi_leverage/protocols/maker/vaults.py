@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from defi_leverage.abi import Log, checksum_address, load_abi
+from defi_leverage.abi import Log, address_word, checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.protocols import Progress
 from defi_leverage.protocols.maker.system import Ilk, System, call_words, note_topic
@@ -60,7 +60,7 @@ async def read_vaults(
     progress("vaults", 0, len(pairs))
     for start in range(0, len(pairs), _PART):
         part = pairs[start : start + _PART]
-        calls = [(system.vat, select + ilk + bytes(12) + bytes.fromhex(urn[2:])) for ilk, urn in part]
+        calls = [(system.vat, select + ilk + address_word(urn)) for ilk, urn in part]
         for (ilk, urn), words in zip(part, await call_words(chain, calls, 2), strict=True):
             if words is None or any(words):
                 found[ilk][checksum_address(urn)] = Vault(*words) if words else None

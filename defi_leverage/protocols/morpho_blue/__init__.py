@@ -10,11 +10,11 @@ amounts that it compares. Pre-liquidation contracts, to which a borrower may opt
 """
 
 from dataclasses import replace
+from functools import partial
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, deployment_error, silence
 from defi_leverage.protocols.morpho_blue.authorisations import read_authorisations
 from defi_leverage.protocols.morpho_blue.markets import read_markets, read_tokens
 from defi_leverage.protocols.morpho_blue.oracles import read_oracles
@@ -33,9 +33,9 @@ from defi_leverage.reading import Deployment, Reading
 
 __all__ = ["read"]
 
-
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
+_error = partial(
+    deployment_error, remedy="Give the address of the Morpho contract itself, and a block after its first market."
+)
 
 
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
@@ -46,7 +46,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     Raises ReaderError where the address is not Morpho Blue's or has no market yet, ChainError where the chain does not
     answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     morpho, fee_recipient = await _find_morpho(chain, deployment)
     candidates = await find_candidates(chain, morpho, deployment.first_block, fee_recipient, tell)
     markets, gaps = await read_markets(chain, morpho, candidates)
@@ -94,12 +94,3 @@ async def _find_morpho(chain: Chain, deployment: Deployment) -> tuple[str, str]:
     if recipient is None:
         raise _error(chain, deployment, "does not answer feeRecipient()")
     return morpho, recipient
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the address of the Morpho "
-        "contract itself, and a block after its first market.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

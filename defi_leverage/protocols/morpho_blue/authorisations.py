@@ -2,7 +2,7 @@
 
 from collections.abc import Set
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_in, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.reading import OwnerLink
 
@@ -22,7 +22,7 @@ async def read_authorisations(chain: Chain, morpho: str, first_block: int, owner
     stands: dict[tuple[str, str], bool] = {}
     for log in await chain.logs([morpho], [[topic]], first_block):
         if len(log.topics) == _PARTIES:
-            owner, other = (checksum_address("0x" + word[-40:]) for word in log.topics[2:])
+            owner, other = map(address_in, log.topics[2:])
             stands[owner, other] = any(log.data)
     name = f"eip155:{chain.chain_id}"
     return tuple(

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_word, checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
@@ -36,7 +36,7 @@ async def find_candidates(
     created, supply, borrow, collateral, recipient = (abi.topic(name) for name in names)
     holder_at = {created: 1, supply: 3, borrow: 2, collateral: 3, recipient: 1}
     candidates: dict[bytes, set[bytes]] = {}
-    everywhere = {_word(fee_recipient)}
+    everywhere = {address_word(fee_recipient)}
     progress("events", 0, 1)
     for log in await chain.logs([morpho], [list(holder_at)], first_block):
         event = log.topics[0]
@@ -78,10 +78,6 @@ async def read_positions(
                 found[id_][_address(word)] = Position(*parts)
         progress("positions", start + len(part), len(pairs))
     return found
-
-
-def _word(address: str) -> bytes:
-    return bytes(12) + bytes.fromhex(address[2:])
 
 
 def _address(word: bytes) -> str:

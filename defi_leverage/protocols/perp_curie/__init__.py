@@ -17,7 +17,7 @@ from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
 from defi_leverage.fixed_point import WAD
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.perp_curie.accounts import assess_holder, find_candidates, read_holders
 from defi_leverage.protocols.perp_curie.markets import (
     MILLION,
@@ -49,10 +49,6 @@ _SMALL_USD = 100.0
 """AccountBalance._MIN_PARTIAL_LIQUIDATE_POSITION_VALUE: a position up to this is taken whole."""
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every account of the ClearingHouse at the deployment's address, at the chain's pinned block.
 
@@ -60,7 +56,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     the contracts keep none. Raises ReaderError where the address is not such a ClearingHouse, ChainError where the
     chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     system = await find_system(chain, deployment)
     markets = await read_markets(chain, system, deployment.first_block)
     tell("markets", 1, 1)

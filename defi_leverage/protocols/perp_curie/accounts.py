@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_in, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import WAD
 from defi_leverage.protocols.perp_curie.markets import MILLION, Margin, Market, System
@@ -50,7 +50,7 @@ async def find_candidates(chain: Chain, system: System, first_block: int) -> lis
     at = {abi.topic("Deposited"): 2, abi.topic("PositionChanged"): 1, abi.topic("LiquidityChanged"): 1}
     contracts = [system.clearing_house, system.exchange, system.order_book, system.vault]
     logs = await chain.logs(contracts, [list(at)], first_block)
-    return sorted({checksum_address("0x" + log.topics[at[log.topics[0]]][-40:]) for log in logs})
+    return sorted({address_in(log.topics[at[log.topics[0]]]) for log in logs})
 
 
 async def read_holders(chain: Chain, system: System, candidates: Sequence[str]) -> list[Holder]:

@@ -2,16 +2,22 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_in, checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
+from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.questions import NOBODY, ask
 from defi_leverage.reading import Deployment
 
 __all__ = ["MILLION", "Margin", "Market", "System", "find_system", "read_margins", "read_markets"]
+
+_error = partial(
+    deployment_error,
+    remedy="Give the ClearingHouse of Perpetual Protocol v2 (Curie), and a block after it was deployed.",
+)
 
 MILLION = 10**6
 """Ratios of Curie are parts per million."""
@@ -125,7 +131,7 @@ async def read_markets(chain: Chain, system: System, first_block: int) -> dict[s
     abi = load_abi("perp_curie")
     topic = abi.topic("PoolAdded")
     logs = await chain.logs([system.registry], [[topic]], first_block)
-    bases = sorted({checksum_address("0x" + log.topics[1][-40:]) for log in logs})
+    bases = sorted({address_in(log.topics[1]) for log in logs})
     tokens = await read_tokens(chain, bases)
     questions = [
         question
@@ -177,12 +183,3 @@ async def read_margins(chain: Chain, system: System, tokens: Iterable[str]) -> d
         if not token.problem and price and decimals is not None and config is not None:
             margins[address] = Margin(token, price, 10**decimals, config[1], config[2])
     return margins
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the ClearingHouse of "
-        "Perpetual Protocol v2 (Curie), and a block after it was deployed.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

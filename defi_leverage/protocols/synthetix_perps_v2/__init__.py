@@ -17,7 +17,7 @@ maximum; between them it is at most the maximum, some tens of dollars).
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.synthetix_perps_v2.arithmetic import tiers
 from defi_leverage.protocols.synthetix_perps_v2.markets import Manager, Market, find_manager, read_markets
 from defi_leverage.protocols.synthetix_perps_v2.positions import (
@@ -42,17 +42,13 @@ __all__ = ["read"]
 _DAYS = 365
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
     """One reading for each proxied market of the FuturesMarketManager, at the chain's pinned block.
 
     A market that cannot be valued is in `gaps` of the first one that can. Raises ReaderError where the address is not
     such a manager or no market of it can be valued, ChainError where the chain does not answer.
     """
-    tell = progress or _silence
+    tell = progress or silence
     manager = await find_manager(chain, deployment)
     markets = await read_markets(chain, manager)
     tell("markets", 1, 1)

@@ -1,15 +1,21 @@
 """The markets of a PerpsV2 manager: price, sizes, funding, and the terms on which positions are liquidated."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.errors import ReaderError, one_line
+from defi_leverage.errors import one_line
+from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols.synthetix_perps_v2.arithmetic import Terms
 from defi_leverage.questions import NOBODY, ask, ask_all
 from defi_leverage.reading import Deployment
 
 __all__ = ["Manager", "Market", "find_manager", "read_markets"]
+
+_error = partial(
+    deployment_error, remedy="Give the PerpsV2 manager (FuturesMarketManager), and a block after it was deployed."
+)
 
 _OF_MARKET = ("marketKey", "baseAsset", "assetPrice", "marketSizes", "currentFundingRate", "fundingSequenceLength")
 _OF_KEY = ("skewScale", "maxLeverage", "liquidationBufferRatio", "liquidationPremiumMultiplier")
@@ -124,12 +130,3 @@ def _market(
 
 def _text(name: "bytes | int") -> str:
     return one_line(name.rstrip(b"\0").decode("utf-8", "replace")) if isinstance(name, bytes) else ""
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the PerpsV2 manager "
-        "(FuturesMarketManager), and a block after it was deployed.",
-        address=deployment.address,
-        block=chain.block.number,
-    )

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import address_in, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import WAD
 from defi_leverage.protocols.synthetix_perps_v2.arithmetic import Position, assess, tier_at_liquidation, times
@@ -44,7 +44,7 @@ async def find_candidates(chain: Chain, markets: Sequence[str], first_block: int
     found: dict[str, set[str]] = {market: set() for market in markets}
     for log in await chain.logs(list(markets), [[topic]], first_block):
         if len(log.topics) == 2:
-            found[log.address].add(checksum_address("0x" + log.topics[1][-40:]))
+            found[log.address].add(address_in(log.topics[1]))
     return {market: sorted(accounts) for market, accounts in found.items()}
 
 

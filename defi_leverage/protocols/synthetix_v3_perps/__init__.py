@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
-from defi_leverage.protocols import Progress
+from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.synthetix_v3_perps.accounts import Assets, assess_account, read_accounts
 from defi_leverage.protocols.synthetix_v3_perps.system import (
     Market,
@@ -47,17 +47,13 @@ OPTIONS = {"spot_market": "address"}
 _DAYS = 365
 
 
-def _silence(stage: str, done: int, total: int) -> None:
-    """Progress that nobody asked for."""
-
-
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> Reading:
     """Every account of the perps market, at the chain's pinned block.
 
     Raises ReaderError where the address is no such system or none of its markets has a price, ChainError where the
     chain does not answer. Markets and synths without a price are in `gaps`.
     """
-    tell = progress or _silence
+    tell = progress or silence
     system = await find_system(chain, deployment)
     markets = {market.id: market for market in await read_markets(chain, system)}
     tell("markets", len(markets), len(markets))

@@ -1,11 +1,13 @@
 """The contracts of a Synthetix v3 perps system: its markets and the synths that it takes as margin."""
 
 from dataclasses import dataclass
+from functools import partial
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError, one_line
 from defi_leverage.fixed_point import WAD
+from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols._perps import words
 from defi_leverage.protocols._tokens import read_tokens
 from defi_leverage.protocols.synthetix_v3_perps.arithmetic import Discount, MarginTerms
@@ -13,6 +15,11 @@ from defi_leverage.questions import NOBODY, ask, ask_all
 from defi_leverage.reading import Deployment
 
 __all__ = ["STALE", "Market", "Synth", "System", "find_system", "quote", "read_markets", "read_synths"]
+
+_error = partial(
+    deployment_error,
+    remedy="Give the proxy of a Synthetix v3 perps market, its spot market, and a block after both were deployed.",
+)
 
 STALE = (
     "its price cannot be read at this block; where it is stale the contract asks for a new one (ERC-7412 "
@@ -135,12 +142,3 @@ async def quote(chain: Chain, system: System, amounts: list[tuple[int, int]]) ->
         plain = "quoteSellExactIn(uint128,uint256)"
         answers = await chain.call([(system.spot, abi.encode(plain, *of)) for of in amounts])
     return [words(answer)[0] if answer and len(answer) >= 32 else None for answer in answers]
-
-
-def _error(chain: Chain, deployment: Deployment, fault: str) -> ReaderError:
-    return ReaderError(
-        f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. Give the proxy of a Synthetix v3 "
-        "perps market, its spot market, and a block after both were deployed.",
-        address=deployment.address,
-        block=chain.block.number,
-    )
