@@ -75,6 +75,7 @@ def funding_rate_rows(reading: Reading) -> _Rows:
             "asset_id": market.asset_id,
             "supply_rate": -market.funding_rate_wad / WAD,
             "borrow_rate": -market.funding_rate_wad / WAD,
+            "pool": "",
             "rate_model": "",
             "rate_parameters": "{}",
         }

@@ -71,12 +71,29 @@ class BackingReading:
 
 
 @dataclass(frozen=True, slots=True)
+class RateCurve:
+    """How a market's borrow rate follows utilisation: `model`, a name in `analytics.rate_curves`, and its parameters.
+
+    `parameters_ray`: yearly rates and fractions, times 1e27. The curve's utilisation is borrowed / supplied. Amounts in
+    the asset's raw units; those that are None are the market's own, and supplied is then borrowed and available
+    together. `pool` names the pool whose liquidity the market lends along with others, which then has its amounts here.
+    """
+
+    model: str
+    parameters_ray: Mapping[str, int]
+    supplied_raw: int | None = None
+    borrowed_raw: int | None = None
+    available_raw: int | None = None
+    pool: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class MarketReading:
     """Totals and caps of one asset at the venue, in the asset's raw units, and its yearly rates times 1e27.
 
     Rates as the protocol compounds them at every moment: an APR of Aave is one. A rate or cap of None is not known; the
-    cap of a market that has none is NO_CAP. `rate_model`: how the borrow rate follows utilisation, a name in
-    `analytics.rate_curves`, with its parameters times 1e27; "" where it is not known.
+    cap of a market that has none is NO_CAP. `curve`: how the borrow rate follows utilisation; None where it is not
+    known.
     """
 
     asset_id: str
@@ -88,8 +105,7 @@ class MarketReading:
     borrow_rate_ray: int | None = None
     supply_cap_raw: int | None = None
     borrow_cap_raw: int | None = None
-    rate_model: str = ""
-    rate_parameters_ray: Mapping[str, int] = field(default_factory=dict)
+    curve: RateCurve | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,9 @@ from defi_leverage.reading import (
     BackingReading,
     ClaimsReading,
     LegReading,
+    MarketReading,
     OwnerLink,
+    RateCurve,
     Reading,
     market_prices,
 )
@@ -297,12 +299,7 @@ def _rate_rows(reading: Reading, decimals: Mapping[str, int]) -> list[dict[str, 
             "supply_cap": known(market.supply_cap_raw, 10 ** decimals[market.asset_id]),
             "borrow_cap": known(market.borrow_cap_raw, 10 ** decimals[market.asset_id]),
             "utilisation": market.borrow_raw / market.supply_raw if market.supply_raw else float("nan"),
-            "borrowed": market.borrow_raw / 10 ** decimals[market.asset_id],
-            "available": market.cash_raw / 10 ** decimals[market.asset_id],
-            "rate_model": market.rate_model,
-            "rate_parameters": json.dumps(
-                {name: value / RAY for name, value in market.rate_parameters_ray.items()}, sort_keys=True
-            ),
+            **_curve_cells(market, 10 ** decimals[market.asset_id]),
         }
         for market in reading.markets
         if any(
@@ -310,6 +307,24 @@ def _rate_rows(reading: Reading, decimals: Mapping[str, int]) -> list[dict[str, 
             for value in (market.supply_rate_ray, market.borrow_rate_ray, market.supply_cap_raw, market.borrow_cap_raw)
         )
     ]
+
+
+def _curve_cells(market: MarketReading, unit: int) -> dict[str, Any]:
+    curve = market.curve or RateCurve("", {})
+
+    def tokens(given: int | None, own: int) -> float:
+        return (own if given is None else given) / unit
+
+    return {
+        "borrowed": tokens(curve.borrowed_raw, market.borrow_raw),
+        "available": tokens(curve.available_raw, market.cash_raw),
+        "supplied": float("nan") if curve.supplied_raw is None else curve.supplied_raw / unit,
+        "pool": curve.pool,
+        "rate_model": curve.model,
+        "rate_parameters": json.dumps(
+            {name: value / RAY for name, value in curve.parameters_ray.items()}, sort_keys=True
+        ),
+    }
 
 
 def _account_row(reading: Reading, account: AccountReading) -> dict[str, Any]:

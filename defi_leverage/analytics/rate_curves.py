@@ -2,12 +2,17 @@
 
 | name | protocol | source |
 |---|---|---|
-| kinked | Aave v3 | DefaultReserveInterestRateStrategy (3.0) and V2 (3.1 and later), calculateInterestRates |
-| jump | Compound v2 and its forks | JumpRateModelV2, getBorrowRateInternal |
-| adaptive_curve | Morpho Blue | AdaptiveCurveIrm, _curve and _newRateAtTarget |
+| fixed | Maker, Liquity and other mints | the rate is set, whatever is borrowed: there is nobody to withdraw |
+| kinked | Aave v2, v3 and v4 | DefaultReserveInterestRateStrategy and its successors, calculateInterestRates |
+| jump | Compound v2 and v3, Euler v2, Fluid | JumpRateModelV2, getBorrowRateInternal; Comet; IRMLinearKink |
+| two_kinks | Venus, Fluid | TwoKinksInterestRateModel, _getBorrowRate |
+| semi_log | LlamaLend | SemilogMonetaryPolicy, calculate_rate |
+| adaptive_curve | Morpho Blue, Euler v2 | AdaptiveCurveIrm and IRMAdaptiveCurve, _curve and _newRateAtTarget |
 
 Each takes a utilisation (of `utilisation`) and its parameters by name, and answers the yearly borrow rate, compounded
-as the table `rates` says. Every set of parameters may carry `fee`, the share of interest that suppliers do not get.
+as the table `rates` says. What suppliers get is said by further parameters: `fee`, the share of interest that they do
+not get, or (Comet) a jump curve of their own, `supply_base`, `supply_multiplier`, `supply_jump_multiplier` and
+`supply_kink`.
 """
 
 import inspect
@@ -25,10 +30,13 @@ __all__ = [
     "adaptive_curve_rate",
     "borrow_rate",
     "drifted_parameters",
+    "fixed_rate",
     "jump_rate",
     "kinked_rate",
     "mean_borrow_rate",
+    "semi_log_rate",
     "supply_rate",
+    "two_kinks_rate",
     "utilisation",
 ]
 
@@ -36,20 +44,30 @@ CURVE_STEEPNESS = 4.0
 ADJUSTMENT_SPEED = 50.0  # a year
 TARGET_UTILISATION = 0.9
 _LOWEST_AT_TARGET, _HIGHEST_AT_TARGET = 0.001, 2.0
+_JUMP = ("base", "multiplier", "jump_multiplier", "kink")
+_NOT_OF_THE_CURVE = {"fee", "speed", "lowest", "highest", *(f"supply_{name}" for name in _JUMP)}
 
 
-def utilisation(borrowed: float, available: float, withdrawn: float = 0.0) -> float:
-    """borrowed / (borrowed + available - withdrawn), all in tokens; 0 where nothing is borrowed.
+def utilisation(borrowed: float, available: float, withdrawn: float = 0.0, supplied: float = math.nan) -> float:
+    """borrowed / (supplied - withdrawn), all in tokens; 0 where nothing is borrowed, inf where nothing is left.
 
-    What is borrowed and what is available together is what was supplied. Raises ValueError where an amount is negative,
-    or more is withdrawn than is available.
+    supplied nan: what is borrowed and what is available together. Otherwise what the protocol itself divides by, which
+    leaves out its reserves (Compound v2: cash + borrows - reserves; Comet: totalSupply), so that the utilisation of a
+    market that is emptied can pass 1. Raises ValueError where an amount is negative, or more is withdrawn than is
+    available or supplied.
     """
-    if not (borrowed >= 0 and available >= 0 and 0 <= withdrawn <= available):
+    if not (borrowed >= 0 and available >= 0 and 0 <= withdrawn <= available and not 0 <= supplied < withdrawn):
         raise ValueError(
-            f"borrowed {borrowed:g}, available {available:g}, withdrawn {withdrawn:g}: none may be negative, and what "
-            "is withdrawn at most what is available"
+            f"borrowed {borrowed:g}, available {available:g}, withdrawn {withdrawn:g}, supplied {supplied:g}: none may "
+            "be negative, and what is withdrawn at most what is available and what is supplied"
         )
-    return borrowed / (borrowed + (available - withdrawn)) if borrowed else 0.0
+    left = borrowed + (available - withdrawn) if math.isnan(supplied) else supplied - withdrawn
+    return (borrowed / left if left > 0 else math.inf) if borrowed else 0.0
+
+
+def fixed_rate(used: float, *, rate: float) -> float:  # noqa: ARG001
+    """`rate`, whatever is borrowed: a stability fee, or the rate that borrowers set themselves."""
+    return rate
 
 
 def kinked_rate(used: float, *, optimal: float, base: float, slope1: float, slope2: float) -> float:
@@ -67,23 +85,57 @@ def jump_rate(used: float, *, base: float, multiplier: float, jump_multiplier: f
     return base + multiplier * min(used, kink) + jump_multiplier * max(used - kink, 0.0)
 
 
-def adaptive_curve_rate(used: float, *, rate_at_target: float) -> float:
+def two_kinks_rate(
+    used: float,
+    *,
+    base: float,
+    multiplier: float,
+    kink: float,
+    base2: float,
+    multiplier2: float,
+    kink2: float,
+    jump_multiplier: float,
+) -> float:
+    """base + multiplier * U up to the first kink; beyond it base2 and multiplier2 a unit more, jump_multiplier at last.
+
+    base2 is a step at the first kink (0 where there is none); multipliers may be negative, the rate is not.
+    """
+    if used < kink:
+        return max(0.0, base + multiplier * used)
+    middle = base2 + multiplier2 * (min(used, kink2) - kink)
+    return max(0.0, base + multiplier * kink + middle + jump_multiplier * max(used - kink2, 0.0))
+
+
+def semi_log_rate(used: float, *, minimum: float, maximum: float) -> float:
+    """minimum * (maximum / minimum) ** U: minimum when nothing is borrowed, maximum when everything is."""
+    return float(minimum * (maximum / minimum) ** used)
+
+
+def adaptive_curve_rate(
+    used: float, *, rate_at_target: float, target: float = TARGET_UTILISATION, steepness: float = CURVE_STEEPNESS
+) -> float:
     """((C - 1) * e + 1) * rate_at_target above the target utilisation, ((1 - 1/C) * e + 1) * rate_at_target below it.
 
-    C is 4, the target 0.9, and e the gap to it: (U - 0.9) / 0.1 above, (U - 0.9) / 0.9 below.
+    C is the steepness, and e the gap to the target: (U - target) / (1 - target) above it, (U - target) / target below.
     """
-    gap = _gap(used)
-    slope = 1 - 1 / CURVE_STEEPNESS if gap < 0 else CURVE_STEEPNESS - 1
+    gap = _gap(used, target)
+    slope = 1 - 1 / steepness if gap < 0 else steepness - 1
     return (slope * gap + 1) * rate_at_target
 
 
-def _gap(used: float) -> float:
-    room = 1 - TARGET_UTILISATION if used > TARGET_UTILISATION else TARGET_UTILISATION
-    return (used - TARGET_UTILISATION) / room
+def _gap(used: float, target: float) -> float:
+    return (used - target) / (1 - target if used > target else target)
 
 
 CURVES: Mapping[str, Callable[..., float]] = MappingProxyType(
-    {"kinked": kinked_rate, "jump": jump_rate, "adaptive_curve": adaptive_curve_rate}
+    {
+        "fixed": fixed_rate,
+        "kinked": kinked_rate,
+        "jump": jump_rate,
+        "two_kinks": two_kinks_rate,
+        "semi_log": semi_log_rate,
+        "adaptive_curve": adaptive_curve_rate,
+    }
 )
 """By the name that the table `rates` has."""
 
@@ -97,21 +149,26 @@ def borrow_rate(model: str, parameters: Mapping[str, float], used: float) -> flo
         raise SnapshotError(
             f"rates.rate_model {model!r} is no known curve; use one of {', '.join(CURVES)}", model=model
         )
-    given = {name: value for name, value in parameters.items() if name != "fee"}
-    takes = {name for name, one in inspect.signature(CURVES[model]).parameters.items() if one.kind is one.KEYWORD_ONLY}
-    if set(given) != takes:
+    given = {name: value for name, value in parameters.items() if name not in _NOT_OF_THE_CURVE}
+    takes = {
+        name: one for name, one in inspect.signature(CURVES[model]).parameters.items() if one.kind is one.KEYWORD_ONLY
+    }
+    needed = {name for name, one in takes.items() if one.default is one.empty}
+    if not needed <= set(given) <= set(takes):
         names = ", ".join(sorted(given)) or "none"
-        raise SnapshotError(f"rates.rate_parameters of {model!r} are {names}; give {', '.join(sorted(takes))}")
+        raise SnapshotError(f"rates.rate_parameters of {model!r} are {names}; give {', '.join(sorted(needed))}")
     return CURVES[model](used, **given)
 
 
 def supply_rate(parameters: Mapping[str, float], used: float, borrow: float) -> float:
-    """What suppliers earn a year: borrow * U * (1 - fee). nan where the parameters have no fee.
+    """What suppliers earn a year: by their own curve, or borrow * U * (1 - fee). nan where the parameters say neither.
 
     Source: Aave v3 calculateInterestRates (with a reserve factor), blue-sdk MarketUtils.getSupplyRate, Compound v2
-    getSupplyRate.
+    getSupplyRate; Comet getSupplyRate.
     """
-    return borrow * used * (1 - parameters.get("fee", math.nan))
+    if "supply_kink" in parameters:
+        return jump_rate(used, **{name: parameters[f"supply_{name}"] for name in _JUMP})
+    return borrow * used * (1 - parameters["fee"]) if "fee" in parameters else math.nan
 
 
 def drifted_parameters(
@@ -119,17 +176,20 @@ def drifted_parameters(
 ) -> tuple[dict[str, float], dict[str, float]]:
     """The curve's parameters on average over `years` at the utilisation `used`, and at their end.
 
-    Only the adaptive curve moves: rate_at_target grows at 50 e a year (e: the gap to the target), within 0.1 % and
-    200 %. Interest's own effect on the utilisation is not counted.
+    Only the adaptive curve moves: rate_at_target grows at `speed` times e a year (e: the gap to the target), between
+    `lowest` and `highest`: 50, 0.1 % and 200 % where the parameters do not say otherwise. Interest's own effect on the
+    utilisation is not counted.
     """
     if model != "adaptive_curve" or years <= 0:
         return dict(parameters), dict(parameters)
-    start, speed = parameters["rate_at_target"], ADJUSTMENT_SPEED * _gap(used)
+    gap = _gap(used, parameters.get("target", TARGET_UTILISATION))
+    start, speed = parameters["rate_at_target"], parameters.get("speed", ADJUSTMENT_SPEED) * gap
     if not start > 0:
         raise SnapshotError(f"rates.rate_parameters: rate_at_target {start} must be positive")
     if speed == 0:
         return dict(parameters), dict(parameters)
-    bound = _HIGHEST_AT_TARGET if speed > 0 else _LOWEST_AT_TARGET
+    lowest, highest = parameters.get("lowest", _LOWEST_AT_TARGET), parameters.get("highest", _HIGHEST_AT_TARGET)
+    bound = highest if speed > 0 else lowest
     until = min(max(math.log(bound / start) / speed, 0.0), years)  # when it meets the bound
     mean = (start * math.expm1(speed * until) / speed + bound * (years - until)) / years
     end = start * math.exp(speed * until) if until == years else bound

@@ -6,6 +6,7 @@ higher rate, so that the rates that follow are an upper bound.
 """
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -27,8 +28,10 @@ MARKET_COLUMNS = (
     "asset_id",
     "symbol",
     "rate_model",
+    "pool",
     "borrowed",
     "available",
+    "supplied",
     "withdrawn",
     "exhausted",
     "utilisation_before",
@@ -87,7 +90,8 @@ def rates_after_withdrawal(
     """One row for each market that lends a withdrawn asset, largest first; rates a year, amounts in tokens.
 
     `withdrawals`: by symbol or asset_id, the share of what is supplied that leaves every market of the asset.
-    Columns: withdrawn, and exhausted where that is all that is available and less than was wanted; contract_rate (the
+    Columns: pool, where several markets lend the liquidity of one (its amounts then stand in the row of each);
+    withdrawn, and exhausted where that is all that is available and less than was wanted; contract_rate (the
     venue's own, as of its last update, or for Morpho on average since) beside borrow_rate_before (the curve's, at the
     utilisation of the snapshot), borrow_rate_after (at once) and borrow_rate_mean (on average over `horizon_days`, in
     which Morpho's curve itself moves); what suppliers get, likewise. Markets whose curve is not known are left out and
@@ -107,6 +111,7 @@ def rates_after_withdrawal(
             raise ScenarioError(f"withdrawal {name}={share}: a share must be above 0 and at most 1")
         asset_id = resolve_asset(snapshot, name)
         lent = snapshot.rates[(snapshot.rates["asset_id"] == asset_id) & (snapshot.rates["venue_id"] != "")]
+        lent = lent[lent["rate_model"] != "fixed"]  # minted: no lender can withdraw
         lent = lent[lent["borrowed"].isna() | (lent["borrowed"] > 0)]  # nobody pays the rate of the others
         known = (lent["rate_model"] != "") & lent["borrowed"].notna() & lent["available"].notna()
         if not known.any():
@@ -136,15 +141,19 @@ def rates_after_withdrawal(
 def _market_row(row: "dict[str, object]", share: float, years: float) -> "dict[str, object]":
     borrowed, available = float(str(row["borrowed"])), float(str(row["available"]))
     model, parameters = str(row["rate_model"]), json.loads(str(row["rate_parameters"]))
-    wanted = share * (borrowed + available)
+    reported = float(str(row["supplied"]))
+    supplied = borrowed + available if math.isnan(reported) else reported
+    wanted = share * supplied
     withdrawn = min(wanted, available)
-    before, after = utilisation(borrowed, available), utilisation(borrowed, available, withdrawn)
+    before = utilisation(borrowed, available, 0.0, reported)
+    after = utilisation(borrowed, available, withdrawn, reported)
     now = borrow_rate(model, parameters, after)
     mean = borrow_rate(model, drifted_parameters(model, parameters, after, years)[0], after)
     return {
-        **{name: row[name] for name in ("venue_id", "asset_id", "rate_model")},
+        **{name: row[name] for name in ("venue_id", "asset_id", "rate_model", "pool")},
         "borrowed": borrowed,
         "available": available,
+        "supplied": supplied,
         "withdrawn": withdrawn,
         "exhausted": withdrawn < wanted,
         "utilisation_before": before,

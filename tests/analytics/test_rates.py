@@ -16,7 +16,9 @@ from defi_leverage.analytics.rate_curves import (
     jump_rate,
     kinked_rate,
     mean_borrow_rate,
+    semi_log_rate,
     supply_rate,
+    two_kinks_rate,
     utilisation,
 )
 from defi_leverage.analytics.rates import (
@@ -34,7 +36,16 @@ from tests.books import cell, make_snapshot
 AAVE = {"optimal": 0.9, "base": 0.0, "slope1": 0.03, "slope2": 0.8}
 COMPOUND = {"base": 0.02, "multiplier": 0.1, "jump_multiplier": 1.09, "kink": 0.8}
 MORPHO = {"rate_at_target": 0.04}
-CURVES = [("kinked", AAVE), ("jump", COMPOUND), ("adaptive_curve", MORPHO)]
+VENUS = {"base": 0.0, "multiplier": 0.1, "kink": 0.5, "base2": 0.01, "multiplier2": 0.2, "kink2": 0.9}
+LLAMA = {"minimum": 0.01, "maximum": 0.25}
+CURVES = [
+    ("fixed", {"rate": 0.05}),
+    ("kinked", AAVE),
+    ("jump", COMPOUND),
+    ("two_kinks", VENUS | {"jump_multiplier": 2.0}),
+    ("semi_log", LLAMA),
+    ("adaptive_curve", MORPHO),
+]
 
 
 def test_curves_at_their_corners() -> None:
@@ -44,6 +55,11 @@ def test_curves_at_their_corners() -> None:
     # ConstantsLib of AdaptiveCurveIrm: 4 % at target is a rate between 1 % and 16 %
     adaptive = [adaptive_curve_rate(used, **MORPHO) for used in (0, 0.45, 0.9, 0.95, 1)]
     assert adaptive == pytest.approx([0.01, 0.025, 0.04, 0.1, 0.16])
+    assert [semi_log_rate(used, **LLAMA) for used in (0, 0.5, 1)] == pytest.approx([0.01, 0.05, 0.25])
+    # 0.05 at the first kink, and at once 0.01 more; 0.2 a unit to 0.14 at the second, then 2 a unit
+    two = [two_kinks_rate(used, **VENUS, jump_multiplier=2.0) for used in (0.25, 0.5, 0.7, 0.9, 1)]
+    assert two == pytest.approx([0.025, 0.06, 0.1, 0.14, 0.34])
+    assert two_kinks_rate(0.4, **(VENUS | {"multiplier": -0.5, "base": 0.1}), jump_multiplier=2.0) == 0  # never below
 
 
 @pytest.mark.parametrize(("model", "parameters"), CURVES)
@@ -87,6 +103,12 @@ def test_utilisation_counts_what_is_left() -> None:
     assert utilisation(800, 200) == pytest.approx(0.8)
     assert utilisation(800, 200, 200) == 1
     assert utilisation(0, 0) == 0
+    # Compound v2 with 100 of reserves: 800 / (800 + 300 - 100); emptied of its 300, more is borrowed than supplied
+    assert utilisation(800, 300, 0, 1000) == pytest.approx(0.8)
+    assert utilisation(800, 300, 300, 1000) == pytest.approx(8 / 7)
+    assert utilisation(800, 1000, 800, 800) == math.inf
+    with pytest.raises(ValueError, match="what is supplied"):
+        utilisation(800, 1000, 801, 800)
     with pytest.raises(ValueError, match="at most what is available"):
         utilisation(800, 200, 201)
 
@@ -94,10 +116,24 @@ def test_utilisation_counts_what_is_left() -> None:
 def test_suppliers_share_the_interest_less_the_fee() -> None:
     assert supply_rate({"fee": 0.1}, 0.8, 0.05) == pytest.approx(0.036)
     assert math.isnan(supply_rate({}, 0.8, 0.05))
+    # Comet pays suppliers by a curve of their own, whatever borrowers pay: 0.03 at the kink, 0.4 a unit beyond
+    own = {"supply_base": 0.0, "supply_multiplier": 0.0375, "supply_jump_multiplier": 0.4, "supply_kink": 0.8}
+    assert supply_rate(own, 0.9, 0.05) == pytest.approx(0.07)
+
+
+def test_an_adaptive_curve_may_have_bounds_of_its_own() -> None:
+    own = MORPHO | {"target": 0.5, "steepness": 2.0, "speed": 10.0, "lowest": 0.03, "highest": 0.05}
+    assert [borrow_rate("adaptive_curve", own, used) for used in (0, 0.5, 1)] == pytest.approx([0.02, 0.04, 0.08])
+    for used, end in ((0.0, 0.03), (1.0, 0.05)):
+        assert drifted_parameters("adaptive_curve", own, used, 1.0)[1]["rate_at_target"] == end
+    days = 365 / 10 * math.log(0.05 / 0.04)
+    assert drifted_parameters("adaptive_curve", own, 1.0, days / 730)[1]["rate_at_target"] == pytest.approx(
+        0.04 * math.sqrt(1.25)
+    )
 
 
 def test_curves_that_cannot_be_drawn_are_refused() -> None:
-    with pytest.raises(SnapshotError, match="'cubic' is no known curve; use one of kinked"):
+    with pytest.raises(SnapshotError, match="'cubic' is no known curve; use one of fixed, kinked"):
         borrow_rate("cubic", {}, 0.5)
     with pytest.raises(SnapshotError, match="are base; give base, optimal, slope1, slope2"):
         borrow_rate("kinked", {"base": 0.0, "fee": 0.1}, 0.5)
@@ -195,6 +231,28 @@ def test_markets_without_a_curve_are_left_out_and_named() -> None:
     markets = rates_after_withdrawal(both, {"ETH": 0.1})
     assert markets["venue_id"].tolist() == ["v"]
     assert markets.attrs["notices"] == ["ETH: 1 markets without a rate curve: w"]
+
+
+def test_what_is_minted_has_no_lender_who_could_withdraw() -> None:
+    snapshot = looped()
+    rates = snapshot.rates.copy()
+    minted = rates[rates["venue_id"] == "v"].head(1).assign(rate_model="fixed", rate_parameters='{"rate": 0.05}')
+    venues = pd.concat([snapshot.venues, snapshot.venues.assign(venue_id="w")])
+    both = snapshot.tables | {"rates": pd.concat([rates, minted.assign(venue_id="w")]), "venues": venues}
+    markets = rates_after_withdrawal(Snapshot.from_tables(both), {"ETH": 0.1})
+    assert (markets["venue_id"].tolist(), markets.attrs["notices"]) == (["v"], [])
+    with pytest.raises(ScenarioError, match="no market of this snapshot that lends it"):
+        rates_after_withdrawal(Snapshot.from_tables(snapshot.tables | {"rates": minted}), {"ETH": 0.1})
+
+
+def test_reserves_are_no_part_of_what_is_supplied() -> None:
+    """800 lent, 300 of cash, 100 of them the venue's own: a tenth of the 1,000 supplied leaves."""
+    snapshot = looped()
+    rates = snapshot.rates.assign(available=300.0, supplied=1000.0)
+    market = rates_after_withdrawal(Snapshot.from_tables(snapshot.tables | {"rates": rates}), {"ETH": 0.1}).iloc[0]
+    assert market["withdrawn"] == pytest.approx(100)
+    assert market["utilisation_before"] == pytest.approx(0.8)
+    assert market["utilisation_after"] == pytest.approx(8 / 9)
 
 
 def test_a_venue_that_charges_something_else_than_its_curve_is_named() -> None:

@@ -14,6 +14,7 @@ from defi_leverage.reading import (
     Deployment,
     FeedReading,
     MarketReading,
+    RateCurve,
 )
 
 __all__ = ["assess_all", "asset_readings", "market_readings", "missing_accounts", "unvalued_reserves"]
@@ -146,15 +147,14 @@ def market_readings(reserves: Sequence[Reserve], asset_ids: Mapping[int, str]) -
             borrow_rate_ray=reserve.borrow_rate,
             supply_cap_raw=reserve.supply_cap,
             borrow_cap_raw=reserve.borrow_cap,
-            rate_model="kinked" if reserve.curve else "",
-            rate_parameters_ray=_curve_parameters(reserve),
+            curve=_curve(reserve),
         )
         for reserve in reserves
     )
 
 
-def _curve_parameters(reserve: Reserve) -> dict[str, int]:
+def _curve(reserve: Reserve) -> RateCurve | None:
     if reserve.curve is None:
-        return {}
+        return None
     named = dict(zip(("optimal", "base", "slope1", "slope2"), reserve.curve, strict=True))
-    return named | {"fee": reserve.reserve_factor_bps * RAY // 10**4}
+    return RateCurve("kinked", named | {"fee": reserve.reserve_factor_bps * RAY // 10**4})

@@ -26,6 +26,7 @@ from defi_leverage.reading import (
     FeedReading,
     LegReading,
     MarketReading,
+    RateCurve,
     Reading,
     VenueReading,
 )
@@ -112,8 +113,7 @@ def market_reading(scene: Scene, market: Market, feeds: MarketFeeds, positions: 
             cash,
             0,
             *yearly_rates(totals, market.rate),
-            rate_model="adaptive_curve" if curve else "",
-            rate_parameters_ray=curve,
+            curve=RateCurve("adaptive_curve", curve) if curve else None,
         )
     ]
     if feeds.collateral is not None:
