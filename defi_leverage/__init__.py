@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from defi_leverage.graph.owners import identify_owners
     from defi_leverage.graph.structural_loops import find_structural_loops
     from defi_leverage.health import account_health
+    from defi_leverage.history import load_history
     from defi_leverage.networks.shortfall import insolvency_at_market, lender_losses
     from defi_leverage.positions import import_positions
     from defi_leverage.snapshot import Snapshot
@@ -81,6 +82,7 @@ _HOME = {
     "liquidation_curve": "stress.liquidation_curve",
     "liquidation_prices": "analytics.positions",
     "liquidation_scope": "analytics.scope",
+    "load_history": "history",
     "load_snapshot": "store",
     "look_through_leverage": "graph.look_through",
     "loop_accounts": "graph.loops",
@@ -130,6 +132,7 @@ __all__ = [
     "liquidation_curve",
     "liquidation_prices",
     "liquidation_scope",
+    "load_history",
     "load_snapshot",
     "look_through_leverage",
     "loop_accounts",

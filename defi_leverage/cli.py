@@ -16,7 +16,8 @@ import typer
 
 from defi_leverage import __version__
 from defi_leverage.commands.analysis import contagion, diff, financed, lookthrough, loops
-from defi_leverage.commands.measures import derived_tables, measures
+from defi_leverage.commands.cycle import cycle
+from defi_leverage.commands.measures import derived_files, measures
 from defi_leverage.commands.options import (
     AccountsOption,
     BlockOption,
@@ -150,7 +151,7 @@ def run(
     for name, content in figures.items():
         files.append(folder / name)
         write_whole(files[-1], content)
-    for name, content in ({} if found["interrupted"] else derived_tables(snapshot)).items():
+    for name, content in ({} if found["interrupted"] else derived_files(snapshot, settings, found, folder)).items():
         files.append(folder / "measures" / name)
         write_whole(files[-1], content)
     files.append(folder / "summary.json")
@@ -197,6 +198,7 @@ app.command()(stress)
 app.command()(contagion)
 app.command()(rates)
 app.command()(scope)
+app.command()(cycle)
 
 
 @app.command()

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from defi_leverage.analytics.figures import Figures
 from defi_leverage.config_http import HttpVenueConfig, read_http_venues
-from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, OPTION_KINDS, ROOT, ROWS
+from defi_leverage.config_keys import CHAIN, CLUSTERS, DEPLOYMENT, MEASURES, OPTION_KINDS, ROOT, ROWS
 from defi_leverage.config_scenarios import read_scenario, read_stress
 from defi_leverage.config_values import Key, nearest, read_rows, read_table
 from defi_leverage.contagion.impact import compile_impact, depth_parameters
@@ -84,7 +85,7 @@ class FeedConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A configuration file. `clusters` are keyword arguments of `find_clusters`."""
+    """A configuration file. `clusters` are keyword arguments of `find_clusters`, `own_yields` yearly, by asset."""
 
     path: Path
     source: str
@@ -97,6 +98,8 @@ class Config:
     scenarios: tuple[Scenario, ...]
     stress: StressPlan
     clusters: Mapping[str, Any]
+    measures: Figures = field(default_factory=Figures)
+    own_yields: Mapping[str, float] = field(default_factory=dict)
     read_backing: bool = True
     read_owners: bool = True
     venues: tuple[HttpVenueConfig, ...] = ()
@@ -157,6 +160,7 @@ def _read_config(tables: dict[str, Any], file: Path) -> Config:
     if values["source"] == "chains" and not chains and not venues:
         raise ConfigError('source is "chains" but there is no [chains.NAME] table; add one, or set source = "sample"')
     clusters = read_table(values.pop("clusters"), CLUSTERS, "clusters.")
+    measures = read_table(values.pop("measures"), MEASURES, "measures.")
     scenarios = values.pop("scenarios")
     if not isinstance(scenarios, list):
         raise ConfigError("scenarios must be written as [[scenarios]]")
@@ -182,6 +186,7 @@ def _read_config(tables: dict[str, Any], file: Path) -> Config:
         feeds=tuple(FeedConfig(**row) for row in rows["feeds"]),
         scenarios=tuple(read_scenario(row, f"scenarios[{number}]") for number, row in enumerate(scenarios, start=1)),
         stress=stress,
+        measures=Figures(**{name: value for name, value in measures.items() if value is not None}),
         clusters={name: value for name, value in clusters.items() if value is not None},
         **values,
     )

@@ -13,6 +13,7 @@ __all__ = [
     "DEPLOYMENT",
     "DRAWS",
     "HTTP_VENUE",
+    "MEASURES",
     "OPTION_KINDS",
     "PRICES",
     "REVERSE_SEARCH",
@@ -42,6 +43,8 @@ ROOT = {
     "scenarios": Key(lambda rows: rows, []),
     "stress": Key(lambda table: table, {}),
     "clusters": Key(lambda table: table, {}),
+    "measures": Key(lambda table: table, {}),
+    "own_yields": Key(read.fractions('{ wstETH = "3%" }'), {}),
 }
 CHAIN: Mapping[str, Key] = {
     "chain_id": Key(read.whole(1)),
@@ -108,6 +111,19 @@ CLUSTERS: Mapping[str, Key] = {  # the defaults are those of find_clusters
     "largest_fall": Key(read.fall, None),
     "reference_fall": Key(read.fall, None),
     "bad_debt_share": Key(read.number(0), None),
+}
+MEASURES: Mapping[str, Key] = {  # what is left out is as `Figures` has it
+    "volatility": Key(read.fractions('{ WETH = "60%" }', 0), None),
+    "expected_return": Key(read.fractions('{ WETH = "20%" }'), None),
+    "risk_free_rate": Key(read.fraction, None),
+    "target_volatility": Key(read.positive_fraction, None),
+    "gap": Key(read.fall, None),
+    "jumps_per_year": Key(read.number(0), None),
+    "mean_jump": Key(read.positive_fraction, None),
+    "horizon_days": Key(read.number(0), None),
+    "withdrawal": Key(read.share, None),
+    "rate_days": Key(read.number(0), None),
+    "history": Key(read.whole(0), None),
 }
 _losses = read.some_of("venue", "asset", "account", "round")
 STRESS: Mapping[str, Key] = {  # what is left out is as `StressPlan` has it; the same for the tables in it

@@ -5,6 +5,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ __all__ = [
     "duration",
     "fall",
     "flag",
+    "fraction",
+    "fractions",
     "is_number",
     "nearest",
     "number",
@@ -27,8 +30,10 @@ __all__ = [
     "parameters",
     "parse_block",
     "path",
+    "positive_fraction",
     "read_rows",
     "read_table",
+    "share",
     "some_of",
     "table",
     "text",
@@ -179,9 +184,18 @@ def duration(value: Any) -> str:
 
 def fall(value: Any) -> float:
     """A fraction between 0 and 1, neither of them."""
-    if not number(0)(value) < 1:
-        raise ValueError("must be a fall as a fraction between 0 and 1, such as 0.3")
-    return float(value)
+    with suppress(ValueError):
+        if 0 < (found := fraction(value)) < 1:
+            return found
+    raise ValueError("must be a fall as a fraction between 0 and 1, such as 0.3")
+
+
+def share(value: Any) -> float:
+    """A fraction above 0 and at most 1, or a percentage in quotes."""
+    found = fraction(value)
+    if not 0 < found <= 1:
+        raise ValueError('must be a share above 0 and at most 1, such as 0.2 or "20%"')
+    return found
 
 
 def whole(minimum: int) -> Callable[[Any], int]:
@@ -223,6 +237,38 @@ def parameters(value: Any) -> dict[str, Any]:
         if not holds_numbers(item):
             raise ValueError(f"{name} must be a number or a list of numbers")
     return dict(value)
+
+
+def fraction(value: Any) -> float:
+    """A number, or a percentage in quotes: 0.6 or "60%"."""
+    found = value
+    if isinstance(value, str):
+        with suppress(ValueError):
+            found = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+    if not is_number(found):
+        raise ValueError('must be a number or a percentage, such as 0.6 or "60%"')
+    return float(found)
+
+
+def positive_fraction(value: Any) -> float:
+    """A fraction above 0."""
+    found = fraction(value)
+    if not found > 0:
+        raise ValueError('must be above 0, such as 0.4 or "40%"')
+    return found
+
+
+def fractions(example: str, minimum: float = -math.inf) -> Callable[[Any], dict[str, float]]:
+    """A table of fractions of at least a minimum, with any keys."""
+
+    def read(value: Any) -> dict[str, float]:
+        found = {name: fraction(item) for name, item in table(example)(value).items()}
+        for name, item in found.items():
+            if item < minimum:
+                raise ValueError(f"{name} must be at least {minimum:g}")
+        return found
+
+    return read
 
 
 def text_table(example: str) -> Callable[[Any], dict[str, str]]:

@@ -1,4 +1,4 @@
-"""What a chain does not tell, laid over a snapshot: market depth, backing and kinds of feeds from the configuration.
+"""What a chain does not tell, laid over a snapshot: depth, backing, kinds of feeds and yields from the configuration.
 
 A row of the configuration names an asset by its asset_id or by its symbol, which means every asset of that symbol, each
 with the underlying or quote of its own chain. Rows for assets that a snapshot does not have are passed over, so that
@@ -8,16 +8,19 @@ one general list serves every scan.
 import json
 import logging
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 
+from defi_leverage.analytics.figures import Figures
+from defi_leverage.analytics.rates import with_own_yields
 from defi_leverage.config import BackingConfig, Config, DepthConfig, FeedConfig
 from defi_leverage.contagion.impact import depth_parameters
 from defi_leverage.errors import ConfigError
 from defi_leverage.snapshot import Snapshot
 
-__all__ = ["apply_config"]
+__all__ = ["apply_config", "known_figures"]
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +28,10 @@ _Rows = list[dict[str, Any]]
 
 
 def apply_config(snapshot: Snapshot, config: Config) -> Snapshot:
-    """The snapshot with the configuration's depth, backing and feeds, validated again.
+    """The snapshot with the configuration's depth, backing, feeds and own yields, validated again.
 
-    Depth and feeds replace what the snapshot says of the asset; backing is added where the snapshot has none, for what
-    is read from a chain is exact. Raises ConfigError where a feed cannot be what the configuration says, and
+    Depth, feeds and yields replace what the snapshot says of the asset; backing is added where the snapshot has none,
+    for what is read from a chain is exact. Raises ConfigError where a feed cannot be what the configuration says, and
     SnapshotError where the tables do not fit together.
     """
     tables = snapshot.tables
@@ -40,7 +43,23 @@ def apply_config(snapshot: Snapshot, config: Config) -> Snapshot:
     unused = _unused(snapshot, config)
     if unused:
         log.info("%s: the snapshot has no asset %s", config.path, ", ".join(unused))
-    return Snapshot.from_tables(tables)
+    return with_own_yields(Snapshot.from_tables(tables), _by_asset_id(snapshot, config.own_yields))
+
+
+def known_figures(snapshot: Snapshot, figures: Figures) -> Figures:
+    """The figures with the asset_ids of the snapshot in place of the names in the configuration."""
+    return replace(
+        figures,
+        volatility=_by_asset_id(snapshot, figures.volatility),
+        expected_return=_by_asset_id(snapshot, figures.expected_return),
+    )
+
+
+def _by_asset_id(snapshot: Snapshot, named: Mapping[str, float]) -> dict[str, float]:
+    """asset_id -> its figure; one that names the asset_id wins over one that names the symbol."""
+    known = set(snapshot.assets["asset_id"])
+    ordered = sorted(named, key=lambda name: name in known)
+    return {asset_id: named[name] for name in ordered for asset_id in find_assets(snapshot.assets, name)}
 
 
 def find_assets(assets: pd.DataFrame, name: str, chain: str | None = None) -> list[str]:
@@ -142,5 +161,6 @@ def _override_feeds(snapshot: Snapshot, rows: tuple[FeedConfig, ...]) -> pd.Data
 
 def _unused(snapshot: Snapshot, config: Config) -> list[str]:
     rows: tuple[DepthConfig | BackingConfig | FeedConfig, ...] = (*config.depth, *config.backing, *config.feeds)
-    named = {row.asset for row in rows}
+    named = {row.asset for row in rows} | set(config.own_yields)
+    named |= set(config.measures.volatility) | set(config.measures.expected_return)
     return sorted(named - set(snapshot.assets["asset_id"]) - set(snapshot.assets["symbol"]))

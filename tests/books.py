@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from random import Random
 from typing import Any
 
@@ -215,3 +216,21 @@ def wide_tables(random: Random) -> dict[str, pd.DataFrame]:
     tables = {name: pd.DataFrame(rows[name], columns=list(columns[name])) for name in rows}
     assets = pd.DataFrame({"asset_id": list(_WIDE_PRICES), "symbol": list(_WIDE_PRICES)})
     return tables | {"assets": assets.assign(price_usd=list(_WIDE_PRICES.values()))}
+
+
+def dated(snapshot: Snapshot, time: datetime, *, complete: bool = True) -> Snapshot:
+    """The snapshot as a scan of a block at that time; one that is not complete lost an account."""
+    (row,) = snapshot.coverage.head(1).to_dict("records") or [{}]
+    row |= {
+        "venue_id": str(snapshot.venues["venue_id"].iloc[0]),
+        "protocol": "test",
+        "chain": "eip155:1",
+        "block": int(time.timestamp()),
+        "block_hash": "0x01",
+        "block_time": time.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "found": len(snapshot.accounts) + (not complete),
+        "read": len(snapshot.accounts),
+        "failed": int(not complete),
+        "why": "" if complete else "a test",
+    }
+    return Snapshot.from_tables(snapshot.tables | {"coverage": pd.DataFrame([row])})

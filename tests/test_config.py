@@ -1,9 +1,11 @@
 """config.toml: what is read, and the one line that each mistake gets."""
 
 import json
+import math
 from dataclasses import fields, replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from defi_leverage.config import expand_urls, load_config
@@ -13,7 +15,7 @@ from defi_leverage.contagion.impact import compile_impact, price_factor
 from defi_leverage.contagion.liquidation import LIQUIDATION_RULES
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import ConfigError
-from defi_leverage.market import apply_config
+from defi_leverage.market import apply_config, known_figures
 from defi_leverage.protocols import reader_names
 from defi_leverage.schema import load_schema
 from defi_leverage.store import load_snapshot
@@ -118,6 +120,13 @@ def test_a_bad_url_is_not_shown(url: str, tmp_path: Path) -> None:
         (f"[[scenarios]]\nname='x'\nshocks={{WETH=1{'0' * 400}}}", r"shocks\.WETH: 10+ is not a change"),
         (f"[clusters]\nthreshold=1{'0' * 400}", r"clusters\.threshold = 10+: must be a number above 0"),
         ("[clusters]\nband = 5", r"clusters\.band = 5: must be a fall as a fraction between 0 and 1"),
+        ("[measures]\nwithdrawal = '120%'", r"measures\.withdrawal = '120%': must be a share above 0 and at most 1"),
+        ("[measures]\nvolatility = {WETH = 'high'}", r"measures\.volatility = .*must be a number or a percentage"),
+        ("[measures]\nvolatility = {WETH = -0.6}", r"measures\.volatility = .*: WETH must be at least 0"),
+        ("[measures]\ntarget_volatility = 0", r"measures\.target_volatility = 0: must be above 0"),
+        ("[measures]\ngap = '100%'", r"measures\.gap = '100%': must be a fall as a fraction between 0 and 1"),
+        ("[measures]\ngaps = 0.2", r"measures\.gaps is not a known key; did you mean gap\?"),
+        ("[own_yields]\nwstETH = true", r"own_yields = .*: must be a number or a percentage"),
         ("output = '~nobody-of-this-name/out'", "output = .*: names no user of this machine"),
         ("chains = 3", r"chains: must be a table such as \[chains\.ethereum\]"),
         (
@@ -336,6 +345,26 @@ def test_a_feed_is_made_a_ratio_feed(tmp_path: Path) -> None:
     wrong = load_config(write(tmp_path, '[[feeds]]\nasset="weETH"\nkind="ratio"\nbase="ETH"'))
     with pytest.raises(ConfigError, match="weETH is to be a ratio feed on ETH, which has no feed"):
         apply_config(book, wrong)
+
+
+def test_figures_of_measures_are_fractions_or_percentages(tmp_path: Path) -> None:
+    text = "[measures]\nvolatility = {WETH = '60%', USDC = 0}\nrisk_free_rate = '-0.5%'\ngap = '20%'\nrate_days = 7"
+    measures = load_config(write(tmp_path, text)).measures
+    assert (measures.volatility, measures.risk_free_rate) == ({"WETH": 0.6, "USDC": 0.0}, -0.005)
+    assert (measures.gap, measures.rate_days, measures.withdrawal) == (0.2, 7.0, 0.2)
+    assert math.isnan(measures.target_volatility)
+
+
+def test_own_yields_and_figures_go_by_symbol_or_asset_id(tmp_path: Path) -> None:
+    book = make_snapshot({"WETH": 2000.0, "wstETH": 2400.0}, [({"wstETH": 10}, {"WETH": 5})])
+    twins = [book.assets.iloc[[1]].assign(asset_id=name, symbol="stX") for name in ("one", "other")]  # two chains
+    book = replace(book, assets=pd.concat([book.assets, *twins], ignore_index=True))
+    text = "own_yields = {stX = '3%', other = 0.04, LINK = 1}\n[measures]\nvolatility = {stX = 0.6, LINK = 1}"
+    config = load_config(write(tmp_path, text))
+    earned = apply_config(book, config).rates
+    assert dict(zip(earned["asset_id"], earned["supply_rate"], strict=True)) == {"one": 0.03, "other": 0.04}
+    assert earned["venue_id"].tolist() == ["", ""]
+    assert known_figures(book, config.measures).volatility == {"one": 0.6, "other": 0.6}
 
 
 def test_the_default_list_fits_any_snapshot(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -60,7 +60,10 @@ def rebalancing_trade(leverage: ArrayLike, asset_return: ArrayLike, equity: Arra
 
 
 def drifted_leverage(leverage: ArrayLike, asset_return: ArrayLike) -> Array:
-    """Leverage after a return r and no trade: L (1 + r) / (1 + L r); nan where the equity is gone (1 + L r <= 0)."""
+    """Leverage after a return r and no trade: L (1 + r) / (1 + L r); nan where the equity is gone (1 + L r <= 0).
+
+    Exposure over equity, both before the trade that holds leverage constant, of Cheng & Madhavan (2009).
+    """
     ratio, change = np.broadcast_arrays(np.asarray(leverage, float), np.asarray(asset_return, float))
     equity = 1 + ratio * change
     drifted: Array = np.divide(ratio * (1 + change), equity, out=np.full(equity.shape, np.nan), where=equity > 0)
@@ -70,7 +73,8 @@ def drifted_leverage(leverage: ArrayLike, asset_return: ArrayLike) -> Array:
 def funding_cost(leverage: ArrayLike, funding_rate: ArrayLike, long: ArrayLike = True) -> Array:
     """Share of the equity that a perp pays as funding, 1/year: L f of a long, -L f of a short (negative: it earns).
 
-    `funding_rate` f: positive where longs pay shorts, 1/year.
+    `funding_rate` f: positive where longs pay shorts, 1/year, of the notional. Source: He, Manela, Ross & von Wachter,
+    Fundamentals of Perpetual Futures (2022), arXiv 2212.06888.
     """
     cost: Array = np.asarray(leverage, float) * np.asarray(funding_rate, float)
     paid: Array = np.where(np.asarray(long, bool), cost, -cost)

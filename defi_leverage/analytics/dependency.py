@@ -4,37 +4,29 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
 
 from defi_leverage.analytics.concentration import owner_holdings, top_share
 from defi_leverage.analytics.holdings import named_venues
+from defi_leverage.analytics.lending import borrowed_share, lent_liquidity, perp_venues
 from defi_leverage.snapshot import Snapshot
 
-__all__ = ["DEPENDENCY_COLUMNS", "borrowed_share", "dependency_measures"]
+__all__ = ["DEPENDENCY_COLUMNS", "dependency_measures"]
 
 DEPENDENCY_COLUMNS = (
     *("venue_id", "venue", "asset_id", "symbol", "supplied_usd", "borrowed_usd", "utilisation", "withdrawable_share"),
+    "borrowed_share",
     *("suppliers", "largest_supplier", "largest_supplier_share", "top10_supplier_share", "largest_can_leave"),
     *("borrowers", "largest_borrower", "largest_borrower_share", "top10_borrower_share"),
 )
-
-
-def borrowed_share(borrowed: ArrayLike, liquidity: ArrayLike) -> NDArray[np.float64]:
-    """Utilisation: borrowed / (borrowed + liquidity that is left), in one unit; nan where there is neither.
-
-    Source: Aave v3 technical paper (2022), borrow usage ratio; DefaultReserveInterestRateStrategy.
-    """
-    debt, cash = np.asarray(borrowed, float), np.asarray(liquidity, float)
-    whole = debt + cash
-    share: NDArray[np.float64] = np.divide(debt, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
-    return share
 
 
 def dependency_measures(snapshot: Snapshot) -> pd.DataFrame:
     """One row an asset that a venue lends or takes, the most borrowed first (DEPENDENCY_COLUMNS).
 
     - supplied_usd, borrowed_usd: of the accounts read, at the oracle's prices
-    - utilisation: of the whole market, from the table `rates`; withdrawable_share: 1 - that
+    - utilisation: of the whole market, as its protocol counts it, from the table `rates`; withdrawable_share: 1 - that
+    - borrowed_share: of the liquidity of the pool that lends it (`lent_liquidity`, `borrowed_share`), one rule for
+      every protocol, while a utilisation may leave out reserves (Compound v2, Comet); nan where no pool lends it
     - suppliers, borrowers: owners (`identify_owners`); largest_*_share and top10_*_share: of what the accounts read
       supply and owe; nan where nobody does
     - largest_can_leave: whether the largest supplier's share is at most the withdrawable one, so that it alone could
@@ -44,13 +36,12 @@ def dependency_measures(snapshot: Snapshot) -> pd.DataFrame:
     """
     lending = set(snapshot.venues.loc[snapshot.venues["borrow_usd"].notna(), "venue_id"])
     lending |= set(snapshot.rates.loc[snapshot.rates["utilisation"].notna(), "venue_id"])
-    perp = set(snapshot.perp_markets["venue_id"]) | set(
-        snapshot.accounts.loc[snapshot.accounts["account_id"].isin(snapshot.perps["account_id"]), "venue_id"]
-    )
-    unknown = set(snapshot.venues["venue_id"]) - perp  # of an import, nobody told totals
+    unknown = set(snapshot.venues["venue_id"]) - perp_venues(snapshot)  # of an import, nobody told totals
     holdings = owner_holdings(snapshot)
     holdings = holdings[holdings["venue_id"].isin(lending | unknown)]
     told = snapshot.rates.set_index(["venue_id", "asset_id"])["utilisation"].to_dict()
+    pools = lent_liquidity(snapshot).set_index(["venue_id", "asset_id"])
+    lent = dict(zip(pools.index, borrowed_share(pools["borrowed_usd"], pools["available_usd"]), strict=True))
     venues, symbols = named_venues(snapshot), snapshot.assets.set_index("asset_id")["symbol"]
     rows: list[dict[str, Any]] = []
     for (venue_id, asset_id), group in holdings.groupby(["venue_id", "asset_id"]):
@@ -67,6 +58,7 @@ def dependency_measures(snapshot: Snapshot) -> pd.DataFrame:
                 "borrowed_usd": float(debt["usd"].sum()),
                 "utilisation": used,
                 "withdrawable_share": used if np.isnan(used) else max(1 - used, 0.0),
+                "borrowed_share": float(lent.get((venue_id, asset_id), np.nan)),
                 "suppliers": len(supply),
                 "largest_supplier": _largest(supply),
                 "largest_supplier_share": supplier,

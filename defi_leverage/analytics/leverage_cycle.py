@@ -7,6 +7,8 @@ portfolio weight is free at the fixed point (any weight holds it), so that one e
 stability is that of the other directions.
 """
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -93,11 +95,10 @@ def disturbed_fixed_point(model: LeverageCycle) -> State:
 
 def step(state: State, model: LeverageCycle) -> State:
     """The next state: the paper's full difference equations; the fund's weight stays within 0.1 and 0.9."""
-    moved, weight = _move(state, model, lambda value: min(max(value, 0.1), 0.9))
-    return moved._replace(fund_weight=weight)
+    return _move(state, model, lambda value: min(max(value, 0.1), 0.9), math.log)
 
 
-def _move(state: State, model: LeverageCycle, bound: Any) -> tuple[State, Any]:
+def _move(state: State, model: LeverageCycle, bound: Callable[[Any], Any], log: Callable[[Any], Any]) -> State:
     fund, price, share, debt, variance, price_lag = state
     w = model.w
     assets = share * price / w
@@ -109,31 +110,38 @@ def _move(state: State, model: LeverageCycle, bound: Any) -> tuple[State, Any]:
     weight = bound(fund + fund / price * model.rho * (model.mu - price))
     next_price = (w * (bank_cash + bought) + weight * fund_cash) / (1 - w * share - (1 - share) * weight)
     next_share = w * (share * next_price + bank_cash + bought) / next_price
-    next_variance = (1 - model.d) * variance + model.d * np.log(price / price_lag) ** 2
-    return State(weight, next_price, next_share, debt + bought, next_variance, price), weight
+    next_variance = (1 - model.d) * variance + model.d * log(price / price_lag) ** 2
+    return State(weight, next_price, next_share, debt + bought, next_variance, price)
 
 
 def simulate(model: LeverageCycle, steps: int, start: State | None = None) -> pd.DataFrame:
     """`steps` steps from `start` (default: `disturbed_fixed_point`), a row each: the columns of `State`, and leverage.
 
-    leverage: the bank's assets over its equity. Raises ValueError for fewer than one step, FloatingPointError where the
-    path leaves the model (a price, equity or fund that is no longer positive).
+    leverage: the bank's assets over its equity. Above the critical leverage the path is chaotic: within 500 steps a
+    start that differs in the last bit has another path, of the same mean period, whose extremes differ in the third
+    digit. Read cycles as statistics, never as dates. Raises ValueError for fewer than one step, FloatingPointError
+    where the start is not in the model, or the path leaves it (a price or a fund that is no longer positive).
     """
     if steps < 1:
         raise ValueError(f"steps {steps} must be at least 1")
     state, rows = start or disturbed_fixed_point(model), []
+    _check_within(state, 0)
     for number in range(1, steps + 1):
         state = step(state, model)
-        if not (state.price > 0 and 0 < state.bank_share < 1):
-            raise FloatingPointError(
-                f"step {number}: price {state.price:g}, bank_share {state.bank_share:g} leave the model; start closer "
-                "to the fixed point or lower alpha"
-            )
+        _check_within(state, number)
         rows.append(state)
     path = pd.DataFrame(rows, columns=list(State._fields), index=pd.RangeIndex(1, steps + 1, name="step"), dtype=float)
     assets = path["bank_share"] * path["price"] / model.w
     path["leverage"] = assets / (assets - path["bank_debt"])
     return path
+
+
+def _check_within(state: State, number: int) -> None:
+    if not (state.price > 0 and state.price_lag > 0 and 0 < state.bank_share < 1):
+        raise FloatingPointError(
+            f"step {number}: price {state.price:g}, bank_share {state.bank_share:g} leave the model; start closer "
+            "to the fixed point or lower alpha"
+        )
 
 
 def _jacobian(model: LeverageCycle) -> NDArray[np.float64]:
@@ -143,7 +151,7 @@ def _jacobian(model: LeverageCycle) -> NDArray[np.float64]:
     for at in range(len(point)):
         moved = point.copy()
         moved[at] += 1j * _IMAGINARY_STEP
-        columns.append(np.imag(np.array(_move(State(*moved), model, lambda value: value)[0])) / _IMAGINARY_STEP)
+        columns.append(np.imag(np.array(_move(State(*moved), model, lambda value: value, np.log))) / _IMAGINARY_STEP)
     return np.stack(columns, axis=1)
 
 
@@ -168,7 +176,7 @@ def critical_leverage(model: LeverageCycle, most: float | None = None) -> float:
         raise ValueError(f"most {top:g} must be above 1: it is the highest leverage that is tried")
 
     def unstable(leverage: float) -> bool:
-        return spectral_radius(replace(model, alpha=leverage / model.s0**model.b)) >= 1
+        return spectral_radius(replace(model, alpha=leverage, b=0.0)) >= 1  # s0**b of a steep b is beyond a float
 
     if not unstable(top):
         return float("inf")

@@ -18,9 +18,10 @@ from defi_leverage.errors import SnapshotError
 from defi_leverage.health import account_health, leg_values
 from defi_leverage.snapshot import Snapshot
 
-__all__ = ["Calibration", "calibrate_leverage_cycle", "leverage_and_volatility"]
+__all__ = ["LEAST_SNAPSHOTS", "Calibration", "calibrate_leverage_cycle", "leverage_and_volatility"]
 
-_LEAST_SNAPSHOTS = 3
+LEAST_SNAPSHOTS = 3
+_LARGEST_EXPONENT = 700.0  # of a float
 _STEP_YEARS = 0.1  # of the model's step (Aymanns et al. 2016)
 _YEAR_SECONDS = 365.25 * 86400
 
@@ -56,10 +57,10 @@ def leverage_and_volatility(
     snapshots; the first one that there is counts in full. The first row has leverage alone. Raises SnapshotError for
     fewer than three snapshots, times that do not rise, a snapshot without leverage, an asset whose price is gone.
     """
-    if len(history) < _LEAST_SNAPSHOTS:
+    if len(history) < LEAST_SNAPSHOTS:
         raise SnapshotError(
             f"history has {len(history)} snapshots; a line through leverage and volatility needs at least "
-            f"{_LEAST_SNAPSHOTS}, at different times",
+            f"{LEAST_SNAPSHOTS}, at different times",
             snapshots=len(history),
         )
     rows, variance = [], math.nan
@@ -127,6 +128,12 @@ def calibrate_leverage_cycle(
             "follow it; give a history in which prices moved differently",
         )
     b, intercept = (float(value) for value in np.polyfit(across, along, 1))
+    if abs(intercept) > _LARGEST_EXPONENT:
+        raise SnapshotError(
+            f"leverage moved by {np.ptp(along):.2g} and variance by {np.ptp(across):.2g} (log), a target with b = "
+            f"{b:.3g} that no alpha has; give a longer history, in which prices moved differently",
+            b=b,
+        )
     spread = float(((along - along.mean()) ** 2).sum())
     missed = float(((along - intercept - b * across) ** 2).sum())
     fitted = replace(base, alpha=math.exp(intercept), b=b)

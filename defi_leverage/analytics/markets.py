@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from defi_leverage.analytics.holdings import account_exposures, named_venues, open_positions, sum_over_sum
+from defi_leverage.analytics.lending import borrowed_share, lent_liquidity
 from defi_leverage.snapshot import Snapshot
 
 __all__ = ["MARKET_COLUMNS", "VENUE_COLUMNS", "market_measures", "open_interest_imbalance", "venue_measures"]
@@ -20,7 +21,7 @@ MARKET_COLUMNS = (
 VENUE_COLUMNS = (
     *("venue_id", "venue", "accounts", "levered_accounts", "exposure_usd", "debt_usd", "equity_usd", "leverage"),
     *("maximum_leverage", "headroom", "margin_ratio", "liquidatable_accounts"),
-    *("negative_equity_accounts", "negative_equity_usd"),
+    *("negative_equity_accounts", "negative_equity_usd", "borrowed_share"),
 )
 
 
@@ -109,6 +110,8 @@ def venue_measures(snapshot: Snapshot) -> pd.DataFrame:
     leverage, exposure over equity; maximum_leverage, exposure over required equity; headroom, 1 - one over the other;
     margin_ratio, equity over exposure. Leverage is the sum over the sum, as in Heimbach & Huang (BIS Working Paper
     1171, 2024), never a mean. negative_equity_usd, of the accounts left out: equity not positive, as a negative number.
+    borrowed_share: of the liquidity of the pools that the venue lends from (`lent_liquidity`), all together, in USD;
+    nan where it lends none, or does not tell.
     """
     accounts = account_exposures(snapshot)
     names = named_venues(snapshot)
@@ -117,7 +120,18 @@ def venue_measures(snapshot: Snapshot) -> pd.DataFrame:
     table = pd.DataFrame([_venue_row(*part) for part in parts], columns=list(VENUE_COLUMNS))
     table = table.iloc[np.argsort(-table["exposure_usd"].to_numpy(float), kind="stable")]
     whole = pd.DataFrame([_venue_row("", "all", accounts)], columns=list(VENUE_COLUMNS))
-    return pd.concat([table, whole], ignore_index=True)
+    table = pd.concat([table, whole], ignore_index=True)
+    return table.assign(borrowed_share=table["venue_id"].map(_borrowed_shares(snapshot)).astype(float))
+
+
+def _borrowed_shares(snapshot: Snapshot) -> "pd.Series[float]":
+    """By venue_id, "" for all: `borrowed_share` of the pools, each once; nan where the amounts of one are not told."""
+    pools = lent_liquidity(snapshot)
+    pools = pd.concat([pools, pools.assign(venue_id="")]).drop_duplicates(["venue_id", "pool", "asset_id"])
+    amounts = ["borrowed_usd", "available_usd"]
+    sums = pools.groupby("venue_id")[amounts].sum()
+    sums[pools[amounts].isna().any(axis=1).groupby(pools["venue_id"]).any()] = np.nan
+    return pd.Series(borrowed_share(sums["borrowed_usd"], sums["available_usd"]), index=sums.index)
 
 
 def _venue_row(venue_id: str, name: str, accounts: pd.DataFrame) -> dict[str, Any]:

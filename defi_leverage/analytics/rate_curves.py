@@ -2,17 +2,20 @@
 
 | name | protocol | source |
 |---|---|---|
-| fixed | Maker, Liquity and other mints | the rate is set, whatever is borrowed: there is nobody to withdraw |
+| fixed | Maker, Liquity, crvUSD and other mints | no lender withdraws: the rate is the one that is charged now |
 | kinked | Aave v2, v3 and v4 | DefaultReserveInterestRateStrategy and its successors, calculateInterestRates |
 | jump | Compound v2 and v3, Euler v2, Fluid | JumpRateModelV2, getBorrowRateInternal; Comet; IRMLinearKink |
 | two_kinks | Venus, Fluid | TwoKinksInterestRateModel, _getBorrowRate |
 | semi_log | LlamaLend | SemilogMonetaryPolicy, calculate_rate |
+| hyperbolic | LlamaLend | SecondaryMonetaryPolicy and SusdeMonetaryPolicy, calculate_rate |
 | adaptive_curve | Morpho Blue, Euler v2 | AdaptiveCurveIrm and IRMAdaptiveCurve, _curve and _newRateAtTarget |
 
 Each takes a utilisation (of `utilisation`) and its parameters by name, and answers the yearly borrow rate, compounded
 as the table `rates` says. What suppliers get is said by further parameters: `fee`, the share of interest that they do
 not get, or (Comet) a jump curve of their own, `supply_base`, `supply_multiplier`, `supply_jump_multiplier` and
-`supply_kink`.
+`supply_kink`. Of a reserve of Aave that has stable debt, `stable_share` is its share of what is borrowed and
+`stable_rate` what it pays on average, whatever the utilisation. `premium` (Aave v4): how much more interest there is
+than the curve's rate brings, as borrowers pay for their risk on top. `utilisation_cap`: the contract counts no more.
 """
 
 import inspect
@@ -31,6 +34,7 @@ __all__ = [
     "borrow_rate",
     "drifted_parameters",
     "fixed_rate",
+    "hyperbolic_rate",
     "jump_rate",
     "kinked_rate",
     "mean_borrow_rate",
@@ -45,7 +49,10 @@ ADJUSTMENT_SPEED = 50.0  # a year
 TARGET_UTILISATION = 0.9
 _LOWEST_AT_TARGET, _HIGHEST_AT_TARGET = 0.001, 2.0
 _JUMP = ("base", "multiplier", "jump_multiplier", "kink")
-_NOT_OF_THE_CURVE = {"fee", "speed", "lowest", "highest", *(f"supply_{name}" for name in _JUMP)}
+_NOT_OF_THE_CURVE = {
+    *("fee", "premium", "stable_share", "stable_rate", "utilisation_cap", "speed", "lowest", "highest"),
+    *(f"supply_{name}" for name in _JUMP),
+}
 
 
 def utilisation(borrowed: float, available: float, withdrawn: float = 0.0, supplied: float = math.nan) -> float:
@@ -66,7 +73,11 @@ def utilisation(borrowed: float, available: float, withdrawn: float = 0.0, suppl
 
 
 def fixed_rate(used: float, *, rate: float) -> float:  # noqa: ARG001
-    """`rate`, whatever is borrowed: a stability fee, or the rate that borrowers set themselves."""
+    """`rate`, which no withdrawal moves: a stability fee, the rate that borrowers set, or one that follows prices.
+
+    Of crvUSD it is the rate of the moment: its policy moves it with the coin's price, with what the peg keepers have
+    lent and with how much of its ceiling is minted, none of which a withdrawal changes.
+    """
     return rate
 
 
@@ -106,9 +117,21 @@ def two_kinks_rate(
     return max(0.0, base + multiplier * kink + middle + jump_multiplier * max(used - kink2, 0.0))
 
 
-def semi_log_rate(used: float, *, minimum: float, maximum: float) -> float:
-    """minimum * (maximum / minimum) ** U: minimum when nothing is borrowed, maximum when everything is."""
-    return float(minimum * (maximum / minimum) ** used)
+def semi_log_rate(used: float, *, minimum: float, maximum: float, ceiling: float = math.inf) -> float:
+    """minimum * (maximum / minimum) ** U: minimum when nothing is borrowed, maximum when everything is.
+
+    Curve's controllers charge no more than the `ceiling`, whatever their policies say.
+    """
+    return min(float(minimum * (maximum / minimum) ** used), ceiling)
+
+
+def hyperbolic_rate(used: float, *, base: float, scale: float, pole: float, ceiling: float = math.inf) -> float:
+    """base + scale / (pole - U), which grows towards the pole, a utilisation above 1; no more than the `ceiling`.
+
+    Curve's parameters r_minf, A and u_inf are ratios to a reference rate r0, another market's rate or a token's yield:
+    base is r0 * r_minf + shift, scale r0 * A, pole u_inf. r0 is the one of the block.
+    """
+    return min(base + scale / (pole - used), ceiling) if used < pole else ceiling
 
 
 def adaptive_curve_rate(
@@ -134,6 +157,7 @@ CURVES: Mapping[str, Callable[..., float]] = MappingProxyType(
         "jump": jump_rate,
         "two_kinks": two_kinks_rate,
         "semi_log": semi_log_rate,
+        "hyperbolic": hyperbolic_rate,
         "adaptive_curve": adaptive_curve_rate,
     }
 )
@@ -157,18 +181,27 @@ def borrow_rate(model: str, parameters: Mapping[str, float], used: float) -> flo
     if not needed <= set(given) <= set(takes):
         names = ", ".join(sorted(given)) or "none"
         raise SnapshotError(f"rates.rate_parameters of {model!r} are {names}; give {', '.join(sorted(needed))}")
-    return CURVES[model](used, **given)
+    return CURVES[model](_counted(parameters, used), **given)
 
 
 def supply_rate(parameters: Mapping[str, float], used: float, borrow: float) -> float:
-    """What suppliers earn a year: by their own curve, or borrow * U * (1 - fee). nan where the parameters say neither.
+    """What suppliers earn a year: by their own curve, or paid * U * (1 + premium) * (1 - fee); else nan.
 
-    Source: Aave v3 calculateInterestRates (with a reserve factor), blue-sdk MarketUtils.getSupplyRate, Compound v2
-    getSupplyRate; Comet getSupplyRate.
+    paid is `borrow`, on average with the stable rate where some debt pays that. Source: Aave v2 and v3
+    calculateInterestRates and _getOverallBorrowRate, blue-sdk MarketUtils.getSupplyRate, Compound v2 getSupplyRate;
+    Comet getSupplyRate.
     """
     if "supply_kink" in parameters:
         return jump_rate(used, **{name: parameters[f"supply_{name}"] for name in _JUMP})
-    return borrow * used * (1 - parameters["fee"]) if "fee" in parameters else math.nan
+    if "fee" not in parameters:
+        return math.nan
+    stable = parameters.get("stable_share", 0.0)
+    paid = borrow + stable * (parameters["stable_rate"] - borrow) if stable else borrow
+    return paid * _counted(parameters, used) * (1 + parameters.get("premium", 0.0)) * (1 - parameters["fee"])
+
+
+def _counted(parameters: Mapping[str, float], used: float) -> float:
+    return min(used, parameters.get("utilisation_cap", math.inf))
 
 
 def drifted_parameters(

@@ -21,13 +21,21 @@ from defi_leverage.health import account_health
 from defi_leverage.schema import complete_table
 from defi_leverage.snapshot import Snapshot, resolve_asset
 
-__all__ = ["loops_after_withdrawal", "parse_withdrawals", "rates_after_withdrawal", "with_own_yields", "with_rates"]
+__all__ = [
+    "loops_after_withdrawal",
+    "parse_withdrawals",
+    "rates_after_withdrawal",
+    "with_own_yields",
+    "with_rates",
+    "withdrawable_assets",
+]
 
 MARKET_COLUMNS = (
     "venue_id",
     "asset_id",
     "symbol",
     "rate_model",
+    "rate_parameters",
     "pool",
     "borrowed",
     "available",
@@ -84,6 +92,22 @@ def parse_withdrawals(texts: "list[str]") -> dict[str, float]:
     return shares
 
 
+def withdrawable_assets(snapshot: Snapshot) -> list[str]:
+    """The asset_ids that some market lends along a known curve: what `rates_after_withdrawal` can take."""
+    lent = _lent(snapshot)
+    return [str(asset) for asset in lent.loc[_known(lent), "asset_id"].unique()]
+
+
+def _lent(snapshot: Snapshot) -> pd.DataFrame:
+    """The markets whose suppliers can withdraw; what is minted has none, and nobody pays the rate of an idle one."""
+    rates = snapshot.rates[(snapshot.rates["venue_id"] != "") & (snapshot.rates["rate_model"] != "fixed")]
+    return rates[rates["borrowed"].isna() | (rates["borrowed"] > 0)]
+
+
+def _known(lent: pd.DataFrame) -> "pd.Series[bool]":
+    return (lent["rate_model"] != "") & lent["borrowed"].notna() & lent["available"].notna()
+
+
 def rates_after_withdrawal(
     snapshot: Snapshot, withdrawals: Mapping[str, float], horizon_days: float = 30.0
 ) -> pd.DataFrame:
@@ -110,10 +134,9 @@ def rates_after_withdrawal(
         if not 0 < share <= 1:
             raise ScenarioError(f"withdrawal {name}={share}: a share must be above 0 and at most 1")
         asset_id = resolve_asset(snapshot, name)
-        lent = snapshot.rates[(snapshot.rates["asset_id"] == asset_id) & (snapshot.rates["venue_id"] != "")]
-        lent = lent[lent["rate_model"] != "fixed"]  # minted: no lender can withdraw
-        lent = lent[lent["borrowed"].isna() | (lent["borrowed"] > 0)]  # nobody pays the rate of the others
-        known = (lent["rate_model"] != "") & lent["borrowed"].notna() & lent["available"].notna()
+        lent = _lent(snapshot)
+        lent = lent[lent["asset_id"] == asset_id]
+        known = _known(lent)
         if not known.any():
             raise ScenarioError(
                 f"withdrawal {name}: no market of this snapshot that lends it has a rate curve; scan again with a "
@@ -150,7 +173,7 @@ def _market_row(row: "dict[str, object]", share: float, years: float) -> "dict[s
     now = borrow_rate(model, parameters, after)
     mean = borrow_rate(model, drifted_parameters(model, parameters, after, years)[0], after)
     return {
-        **{name: row[name] for name in ("venue_id", "asset_id", "rate_model", "pool")},
+        **{name: row[name] for name in ("venue_id", "asset_id", "rate_model", "rate_parameters", "pool")},
         "borrowed": borrowed,
         "available": available,
         "supplied": supplied,

@@ -63,6 +63,11 @@ def health(value: float | None) -> str:
     return "-" if value is None else f"{value:,.4f}"
 
 
+def digits(value: float | None) -> str:
+    """A number of any size, in three digits."""
+    return _MISSING if value is None else f"{value:.3g}"
+
+
 def text(value: Any) -> str:
     """Text as it is; '-' where there is none."""
     return str(value) if value not in (None, "") else _MISSING
@@ -276,9 +281,9 @@ MEASURES: dict[str, tuple[str, tuple[Column, ...]]] = {
             ("venue", "venue", text),
             ("asset", "symbol", text),
             ("borrowed", "borrowed_usd", usd),
-            ("utilisation", "utilisation", share),
-            ("largest supplier", "largest_supplier_share", share),
-            ("largest borrower", "largest_borrower_share", share),
+            ("of liquidity", "borrowed_share", share),
+            ("top supplier", "largest_supplier_share", share),
+            ("top borrower", "largest_borrower_share", share),
         ),
     ),
     "decay": (
@@ -298,12 +303,28 @@ MEASURES: dict[str, tuple[str, tuple[Column, ...]]] = {
         (
             ("cluster", "cluster", text),
             ("leverage", "leverage", factor),
-            ("times Kelly", "times_kelly", factor),
-            ("times target", "times_target", factor),
-            ("times 1 / gap", "times_gap", factor),
+            ("x Kelly", "times_kelly", factor),
+            ("x target", "times_target", factor),
+            ("x 1/gap", "times_gap", factor),
+            ("gap risk", "gap_probability", share),
         ),
     ),
 }
+LEVERAGE_HISTORY: tuple[Column, ...] = (
+    ("time", "time", text),
+    ("leverage", "leverage", factor),
+    ("return", "price_return", change),
+    ("volatility", "volatility", share),
+)
+LEVERAGE_CYCLE: tuple[Column, ...] = (
+    ("alpha", "alpha", digits),
+    ("b", "b", factor),
+    ("R²", "r_squared", factor),
+    ("scans", "points", count),
+    ("leverage", "actual_leverage", factor),
+    ("critical", "critical_leverage", factor),
+    ("headroom", "headroom", share),
+)
 QUANTILES: tuple[Column, ...] = (
     ("", "name", text),
     *((f"{name[1:]} %", name, factor) for name in ("p10", "p25", "p50", "p75", "p90", "p99")),
@@ -342,7 +363,8 @@ def print_text(line: str, whole: bool = False, style: str = "") -> None:
 def print_scan(found: dict[str, Any]) -> None:
     """Print what `describe_scan` found."""
     missing = [f"{row['venue']}: {row['why']}" for row in found["venues"] if row["why"]]
-    print_table("Venues", VENUES, found["venues"], "\n".join(missing))
+    rows = [row | {"block": row["block"] or None} for row in found["venues"]]
+    print_table("Venues", VENUES, rows, "\n".join([*window_notes(rows), *missing]))
     leverage = found["leverage"]
     rows = [{"name": name.replace("_", " "), **leverage[name]} for name in ("leverage", "health_factor")]
     print_table("Borrowers with positive equity, quantiles", QUANTILES, rows)
@@ -352,6 +374,17 @@ def print_scan(found: dict[str, Any]) -> None:
         f"Negative equity: {leverage['negative_equity_accounts']:,} ({usd(leverage['negative_equity_usd'])})."
     )
     print_text(f"Snapshot: {found['snapshot']}", whole=True)
+
+
+def window_notes(venues: Rows) -> list[str]:
+    """When venues that are at no block were read, and how far that is from the chains' blocks."""
+    notes = []
+    for row in venues:
+        if row["window_start"]:
+            skew, when = row["skew_seconds"], f"from {row['window_start']} to {row['window_end']}"
+            apart = "" if skew is None else f", up to {skew:,.0f} s away from the chains' block"
+            notes.append(f"{row['venue']}: not pinned to a block; read {when}{apart}.")
+    return notes
 
 
 def print_run(found: dict[str, Any]) -> None:

@@ -1,8 +1,12 @@
 """The command that measures leverage: positions, markets, venues, concentration, dependency, decay, references."""
 # ruff: noqa: PLC0415 - each command imports what it needs, so that --help answers at once.
 
+import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,16 +19,13 @@ from defi_leverage.commands.options import (
     open_snapshot,
     print_json,
 )
-from defi_leverage.errors import ConfigError
+from defi_leverage.errors import ConfigError, SnapshotError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
+    from defi_leverage.config import Config
     from defi_leverage.snapshot import Snapshot
 
-__all__ = ["measures"]
-
-_NAN = float("nan")
+__all__ = ["derived_files", "measures"]
 
 
 class Measure(StrEnum):
@@ -39,6 +40,8 @@ class Measure(StrEnum):
     decay = "decay"
     references = "references"
 
+
+log = logging.getLogger(__name__)
 
 _DEFAULT = (Measure.venues, Measure.markets, Measure.positions, Measure.concentration, Measure.dependency)
 
@@ -61,26 +64,41 @@ def measures(
     risk_free_rate: Annotated[float | None, typer.Option(help="Yearly, for Kelly: 0.04 is 4 %.")] = None,
     target_volatility: Annotated[float | None, typer.Option(help="Yearly, of equity, for references.")] = None,
     gap: Annotated[float | None, typer.Option(help="A fall within one step, for references: 0.2 is 20 %.")] = None,
-    horizon_days: Annotated[float, typer.Option(min=0.001, help="Distances in prices are volatilities over this.")] = 1,
+    jumps_per_year: Annotated[float | None, typer.Option(help="Jumps down, for references (gap risk).")] = None,
+    mean_jump: Annotated[float | None, typer.Option(help="Mean of their log size: 0.03 is about 3 %.")] = None,
+    horizon_days: Annotated[
+        float | None, typer.Option(min=0.001, help="Distances in prices are volatilities over this. Default: 1.")
+    ] = None,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure leverage, headroom, margin, concentration, dependency, decay; what is not known is left open."""
+    """Measure leverage, headroom, margin, concentration, dependency, decay; what is not known is left open.
+
+    Figures that are not given here are those of the part measures of the configuration.
+    """
+    from defi_leverage.clusters.ranking import find_clusters
     from defi_leverage.commands import console
+    from defi_leverage.derived_tables import derive_measure
+    from defi_leverage.market import known_figures
     from defi_leverage.summary import plain
 
     wanted = tuple(dict.fromkeys(tables or _DEFAULT))
-    sigma = _parse_figures("--volatility", volatilities)
-    drift = _parse_figures("--expected-return", expected_returns)
+    settings = load_settings(config)
     loaded = open_snapshot(snapshot)
-    found: dict[str, Any] = {}
-    for name in wanted:
-        if name is Measure.references:
-            given = {"risk_free_rate": risk_free_rate, "target_volatility": target_volatility, "gap": gap}
-            figures = {key: _NAN if value is None else value for key, value in given.items()}
-            found[name.value] = _references(loaded, load_settings(config).clusters, sigma, drift, figures)
-        else:
-            found[name.value] = _measure(loaded, name, sigma, horizon_days)
+    configured = known_figures(loaded, settings.measures)
+    given: dict[str, Any] = {
+        "volatility": {**configured.volatility, **_parse_figures("--volatility", volatilities)},
+        "expected_return": {**configured.expected_return, **_parse_figures("--expected-return", expected_returns)},
+        "risk_free_rate": risk_free_rate,
+        "target_volatility": target_volatility,
+        "gap": gap,
+        "jumps_per_year": jumps_per_year,
+        "mean_jump": mean_jump,
+        "horizon_days": horizon_days,
+    }
+    figures = replace(configured, **{name: value for name, value in given.items() if value is not None})
+    clusters = partial(find_clusters, loaded, **settings.clusters)
+    found: dict[str, Any] = {item.value: derive_measure(loaded, item.value, figures, clusters) for item in wanted}
     found = plain(found)
     if not print_json(found, as_json):
         for key, rows in found.items():
@@ -88,51 +106,33 @@ def measures(
             console.print_table(title, columns, rows)
 
 
-def derived_tables(snapshot: "Snapshot") -> dict[str, bytes]:
-    """The measures that need nothing but the snapshot, as Parquet by name of the file."""
-    import io
+def derived_files(snapshot: "Snapshot", settings: "Config", found: Mapping[str, Any], folder: Path) -> dict[str, bytes]:
+    """Every derived table as Parquet by name of the file; `found` is what `summarize` found, `folder` has the scans.
 
-    files = {}
-    for name in (item for item in Measure if item is not Measure.references):
-        content = io.BytesIO()
-        _measure(snapshot, name, {}, 1.0).to_parquet(content)
-        files[f"{name.value}.parquet"] = content.getvalue()
-    return files
+    Figures are those of [measures] in the configuration, scenarios those that fit the snapshot. A table that cannot be
+    made is left out, and the log says why.
+    """
+    import pandas as pd
 
+    from defi_leverage.analytics.leverage_history import LEAST_SNAPSHOTS
+    from defi_leverage.clusters.ranking import CLUSTER_COLUMNS
+    from defi_leverage.derived_tables import cycle_tables, derive_tables
+    from defi_leverage.history import load_history
+    from defi_leverage.market import known_figures
+    from defi_leverage.store import encode_table
 
-def _measure(snapshot: "Snapshot", name: Measure, sigma: dict[str, float], horizon_days: float) -> "pd.DataFrame":
-    from defi_leverage.analytics.concentration import concentration_measures
-    from defi_leverage.analytics.decay import leverage_decay
-    from defi_leverage.analytics.dependency import dependency_measures
-    from defi_leverage.analytics.markets import market_measures, venue_measures
-    from defi_leverage.analytics.positions import liquidation_prices, position_measures
-
-    if name is Measure.prices:
-        return liquidation_prices(snapshot, sigma, horizon_days)
-    if name is Measure.decay:
-        return leverage_decay(snapshot, sigma)
-    plainly = {
-        Measure.venues: venue_measures,
-        Measure.markets: market_measures,
-        Measure.positions: position_measures,
-        Measure.concentration: concentration_measures,
-        Measure.dependency: dependency_measures,
-    }
-    return plainly[name](snapshot)
-
-
-def _references(
-    snapshot: "Snapshot",
-    cluster_settings: Mapping[str, Any],
-    sigma: dict[str, float],
-    drift: dict[str, float],
-    figures: dict[str, float],
-) -> "pd.DataFrame":
-    from defi_leverage.analytics.references import cluster_references
-    from defi_leverage.clusters.ranking import find_clusters
-
-    clusters = find_clusters(snapshot, **cluster_settings)
-    return cluster_references(snapshot, clusters, sigma, drift, **figures)
+    rows = zip(settings.scenarios, found["scenarios"], strict=True)
+    fitting = [scenario for scenario, row in rows if "error" not in row]
+    clusters = pd.DataFrame(found["clusters"], columns=list(CLUSTER_COLUMNS)).astype({"leverage": float})
+    figures = known_figures(snapshot, settings.measures)
+    tables = derive_tables(snapshot, figures, clusters, fitting, tolerant=True)
+    history = load_history(folder, figures.history)
+    if len(history) >= LEAST_SNAPSHOTS:
+        try:
+            tables |= cycle_tables(history)
+        except SnapshotError as error:
+            log.warning("no leverage cycle: %s", error)
+    return {f"{name}.parquet": encode_table(table, "parquet") for name, table in tables.items()}
 
 
 def _parse_figures(option: str, texts: Sequence[str] | None) -> dict[str, float]:

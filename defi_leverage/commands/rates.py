@@ -1,6 +1,8 @@
 """Commands on what ends positions: the rate channel of withdrawals, and the scope of liquidations."""
 # ruff: noqa: PLC0415 - each command imports what it needs, so that --help answers at once.
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,13 +10,17 @@ import typer
 from defi_leverage.commands.options import JsonOption, SnapshotArgument, open_snapshot, print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pandas as pd
+    from matplotlib.figure import Figure
 
     from defi_leverage.snapshot import Snapshot
 
 __all__ = ["rates", "scope"]
 
 _LADDER = "-5%:-60%:-5%"
+_Output = Annotated[Path | None, typer.Option("--output", "-o", metavar="DIR", help="Tables and a figure go here.")]
 
 
 def rates(
@@ -27,6 +33,7 @@ def rates(
         list[str] | None,
         typer.Option("--own-yield", metavar="ASSET=RATE", help="What it earns by itself a year, such as wstETH=3%."),
     ] = None,
+    output: _Output = None,
     as_json: JsonOption = False,
 ) -> None:
     """What borrow rates follow when lenders withdraw, and which loops stop paying or are liquidated by interest."""
@@ -37,6 +44,7 @@ def rates(
         with_own_yields,
     )
     from defi_leverage.commands import console
+    from defi_leverage.plots.rates import plot_rate_curves
     from defi_leverage.summary import plain
 
     loaded = with_own_yields(open_snapshot(snapshot), _own_yields(own_yields or []))
@@ -52,6 +60,8 @@ def rates(
     }
     hit = loops[loops["turns_negative"] | loops["liquidates"]]
     named = {"markets": _with_venue(loaded, markets), "loops": _with_venue(loaded, hit)}
+    if output:
+        _write(output, {"rates": markets, "rate_loops": loops}, "rates", partial(plot_rate_curves, markets), loaded)
     found = plain({"days": days, "summary": counted, **named, "notices": notices})
     if print_json(found, as_json):
         return
@@ -91,11 +101,13 @@ def scope(
         str,
         typer.Option(metavar="ASSET[=CHANGES]", help=f"WETH alone is WETH={_LADDER}; or WETH=-10%,-20%."),
     ],
+    output: _Output = None,
     as_json: JsonOption = False,
 ) -> None:
     """Which accounts and collateral each venue could force closed at each size of a shock, and after its cascade."""
     from defi_leverage.analytics.scope import liquidation_scope
     from defi_leverage.commands import console
+    from defi_leverage.plots.rates import plot_scope
     from defi_leverage.stress.notation import parse_axis
     from defi_leverage.stress.scenario_sets import ladder
     from defi_leverage.summary import plain
@@ -107,6 +119,9 @@ def scope(
     unfinished = [name for name, done in zip(scenarios, reached.converged, strict=True) if not done]
     notices = [f"Did not converge: {', '.join(unfinished)}."] if unfinished else []
     tables = {name: _with_venue(loaded, getattr(reached, name)) for name in ("venues", "assets", "accounts")}
+    if output:
+        files = {f"scope_{name}": getattr(reached, name) for name in tables}
+        _write(output, files, "scope", partial(plot_scope, reached.venues), loaded)
     found = plain({**tables, "notices": notices})
     if print_json(found, as_json):
         return
@@ -134,6 +149,23 @@ def scope(
     largest = max(zip(axis.changes, scenarios, strict=True), key=lambda pair: abs(pair[0]))[1]
     assets = [row for row in found["assets"] if (row["scenario"], row["stage"]) == (largest, "cascade")]
     console.print_table(f"Collateral in scope after the cascade of {largest}", asset_columns, assets)
+
+
+def _write(
+    folder: Path,
+    tables: "dict[str, pd.DataFrame]",
+    name: str,
+    plot: "Callable[[dict[str, str]], Figure]",
+    snapshot: "Snapshot",
+) -> None:
+    """The tables as Parquet and the figure NAME.png."""
+    from defi_leverage.plots.style import to_png
+    from defi_leverage.store import encode_table, write_whole
+
+    for table_name, table in tables.items():
+        write_whole(folder / f"{table_name}.parquet", encode_table(table, "parquet"))
+    figure = plot(dict(zip(snapshot.venues["venue_id"], snapshot.venues["name"], strict=True)))
+    write_whole(folder / f"{name}.png", to_png(figure))
 
 
 def _own_yields(texts: list[str]) -> dict[str, float]:

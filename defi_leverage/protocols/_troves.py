@@ -16,6 +16,7 @@ from defi_leverage.reading import (
     FeedReading,
     LegReading,
     MarketReading,
+    RateCurve,
     Reading,
     VenueReading,
 )
@@ -84,7 +85,8 @@ def branch_reading(chain: Chain, branch: Branch, troves: Sequence[Trove], gaps: 
     ]
     if missing:
         gaps = {**gaps, "troves that are in no list": f"they have {' and '.join(missing)}"}
-    total, debt = branch.total_collateral, branch.total_debt
+    total, debt, rate = branch.total_collateral, branch.total_debt, branch.borrow_rate_ray
+    curve = RateCurve("fixed", {"rate": rate})  # minted: no lender can withdraw
     return Reading(
         chain=f"eip155:{chain.chain_id}",
         block_number=chain.block.number,
@@ -96,7 +98,7 @@ def branch_reading(chain: Chain, branch: Branch, troves: Sequence[Trove], gaps: 
         backing=(),
         markets=(
             MarketReading(branch.collateral.asset_id, total, 0, total, 0, 0, None, NO_CAP),
-            MarketReading(branch.coin.asset_id, 0, debt, 0, 0, None, branch.borrow_rate_ray, None, NO_CAP),
+            MarketReading(branch.coin.asset_id, 0, debt, 0, 0, None, rate, None, NO_CAP, curve),
         ),
         accounts=tuple(_account(branch, trove) for trove in sound),
         found=len(troves),

@@ -1,7 +1,6 @@
 """Concentration indices: published and hand-solved figures, and the tables of a small book."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -9,9 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defi_leverage.analytics.concentration import concentration_measures, gini, herfindahl, top_share
-from defi_leverage.analytics.dependency import borrowed_share, dependency_measures
 from defi_leverage.snapshot import Snapshot
-from tests.analytics.perp_book import perp_snapshot
 from tests.books import make_snapshot
 
 PRICES = {"ETH": 2000.0, "USD": 1.0}
@@ -66,41 +63,3 @@ def test_concentration_is_of_owners() -> None:
     assert table["collateral", "v", ""]["hhi"] == pytest.approx((25 + 4) / 49)
     assert table["debt", "", ""]["owners"] == 1
     assert (everywhere["venue"], everywhere["symbol"]) == ("all", "ETH")
-
-
-def test_borrowed_share_by_hand() -> None:
-    assert borrowed_share([80.0, 0.0], [20.0, 5.0]).tolist() == [0.8, 0]
-    assert math.isnan(float(borrowed_share(0.0, 0.0)))
-
-
-def test_dependency_by_hand() -> None:
-    """80 % of the ETH of v is borrowed, so that its largest supplier (5 of 7) cannot leave; of w nothing is known."""
-    made = book()
-    rates = make_rates(made, 0.8)
-    table = by_market(rates)
-    held, apart = table["v", "ETH"], table["w", "ETH"]
-    assert (held["suppliers"], held["largest_supplier"], held["borrowers"]) == (2, "big", 0)
-    assert held["largest_supplier_share"] == pytest.approx(5 / 7)
-    assert held["withdrawable_share"] == pytest.approx(0.2)
-    assert held["largest_can_leave"] is False
-    assert math.isnan(held["largest_borrower_share"])
-    assert math.isnan(apart["utilisation"])
-    assert math.isnan(apart["withdrawable_share"])
-    assert apart["largest_can_leave"] is None
-    assert table["v", "USD"]["largest_borrower_share"] == 1
-    assert by_market(make_rates(made, 0.1))["v", "ETH"]["largest_can_leave"] is True
-
-
-def by_market(snapshot: Snapshot) -> dict[tuple[str, str], dict[Any, Any]]:
-    rows = dependency_measures(snapshot).to_dict("records")
-    return {(row["venue_id"], row["asset_id"]): row for row in rows}
-
-
-def test_perps_lend_nothing() -> None:
-    assert dependency_measures(perp_snapshot()).empty
-
-
-def make_rates(snapshot: Snapshot, utilisation: float) -> Snapshot:
-    tables = snapshot.tables
-    rates = tables["assets"][["asset_id"]].head(1).assign(venue_id="v", utilisation=utilisation)
-    return Snapshot.from_tables(tables | {"rates": rates})

@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from defi_leverage.analytics.decay import (
     constant_leverage_return,
@@ -14,6 +16,7 @@ from defi_leverage.analytics.decay import (
     rebalancing_drag,
     rebalancing_trade,
 )
+from defi_leverage.analytics.references import kelly_growth
 from defi_leverage.snapshot import Snapshot
 from tests.analytics.perp_book import perp_snapshot
 from tests.books import make_snapshot
@@ -43,6 +46,44 @@ def test_the_drag_is_what_a_rebalanced_path_loses(leverage: float) -> None:
     step = 0.6 / math.sqrt(steps)
     growth = np.log1p(leverage * np.expm1([step, -step])).sum() * steps / 2
     assert math.expm1(growth) == pytest.approx(constant_leverage_return(leverage, 0.0, 0.6, 1.0), rel=1e-3)
+
+
+@given(leverage=st.floats(-2, 4), drift=st.floats(-0.5, 0.5), volatility=st.floats(0.05, 0.8), years=st.floats(0.1, 2))
+@settings(max_examples=40)
+def test_the_mean_over_a_lognormal_price_is_exact(
+    leverage: float, drift: float, volatility: float, years: float
+) -> None:
+    """E[S_T / S_0] = exp(mu T), so that equity held at L earns exp((L mu + (1 - L) b) T) on average, whatever the
+    volatility: the drag is just what the convexity of (S_T / S_0)^L gives. Avellaneda & Zhang (2010), lognormal case.
+    """
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)
+    price = np.exp((drift - volatility**2 / 2) * years + volatility * math.sqrt(years) * nodes)
+    earned = [constant_leverage_return(leverage, move - 1, volatility, years, borrow_rate=0.05) for move in price]
+    mean = float(np.dot(weights, earned) / weights.sum())
+    assert 1 + mean == pytest.approx(math.exp((leverage * drift + (1 - leverage) * 0.05) * years), rel=1e-9)
+
+
+@given(leverage=st.floats(-2, 4), drift=st.floats(-0.5, 0.5), volatility=st.floats(0.05, 2), rate=st.floats(-0.1, 0.2))
+@settings(max_examples=40)
+def test_growth_less_the_drag_is_the_growth_of_kelly(
+    leverage: float, drift: float, volatility: float, rate: float
+) -> None:
+    """L times the asset's log growth, less interest on what is borrowed, less the drag: Thorp (2006), section 7."""
+    unlevered = float(kelly_growth(1.0, drift, rate, volatility))
+    growth = leverage * unlevered - (leverage - 1) * rate - float(rebalancing_drag(leverage, volatility))
+    assert growth == pytest.approx(float(kelly_growth(leverage, drift, rate, volatility)), rel=1e-9, abs=1e-12)
+
+
+@given(leverage=st.floats(-3, 5), move=st.floats(-0.15, 0.15))
+def test_trading_brings_the_drifted_leverage_back(leverage: float, move: float) -> None:
+    equity = 1 + leverage * move
+    held = float(drifted_leverage(leverage, move)) * equity + float(rebalancing_trade(leverage, move, 1.0))
+    assert held == pytest.approx(leverage * equity, rel=1e-9, abs=1e-12)
+
+
+def test_the_trade_by_hand() -> None:
+    """L (L - 1) for funds of 2, 3, -1, -2 and -3 times an index: all trade with the index, and none offsets another."""
+    assert rebalancing_trade([2, 3, -1, -2, -3], 0.01, 100).tolist() == pytest.approx([2, 6, 2, 6, 12])
 
 
 def test_funding_by_side() -> None:

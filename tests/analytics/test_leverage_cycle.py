@@ -1,5 +1,8 @@
 """The leverage cycle against the figures of its paper, and its calibration against histories made by known rules."""
 
+import hashlib
+import math
+import struct
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -8,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from defi_leverage.analytics.decay import rebalancing_trade
 from defi_leverage.analytics.leverage_cycle import (
     LeverageCycle,
     critical_leverage,
@@ -55,13 +59,50 @@ def test_below_the_critical_leverage_the_price_converges() -> None:
     assert path["price"].iloc[-1] == pytest.approx(25, abs=1e-10)
 
 
-def test_above_the_critical_leverage_the_price_cycles() -> None:
-    price = simulate(replace(PAPER, alpha=0.01), 10_000)["price"].to_numpy(float)[2000:]
-    # No cycle is quite like another: the extremes of a window depend on it in the third digit.
-    assert price.min() == pytest.approx(18.694, rel=3e-3)
-    assert price.max() == pytest.approx(29.113, rel=1e-3)
+@pytest.mark.parametrize(("leverage", "grows"), [(8.840, False), (8.843, True)])
+def test_the_critical_leverage_is_what_a_simulation_measures(leverage: float, grows: bool) -> None:
+    """Just below 8.8415 a disturbance of the price dies out, just above it grows: without any Jacobian."""
+    model = replace(PAPER, alpha=leverage / 1000)
+    path = simulate(model, 4000, fixed_point(model)._replace(price=25 + 1e-6))
+    gaps = (path["price"] - 25).abs().to_numpy(float)
+    growth = gaps[3800:].max() / gaps[200:400].max()
+    assert growth > 1.5 if grows else growth < 1 / 1.5
+
+
+def cycles(price: np.ndarray) -> tuple[float, float, float]:
+    """Lowest and highest price, and mean number of steps between two rises through the fundamental value."""
     rises = np.flatnonzero((price[:-1] < 25) & (price[1:] >= 25))
-    assert np.diff(rises).mean() == pytest.approx(174.7, abs=0.5)
+    return float(price.min()), float(price.max()), float(np.diff(rises).mean())
+
+
+def c_library() -> str:
+    """A digest of its logarithm and its power, which may round the last bit as they like."""
+    values = [found for k in range(1, 2001) for found in (math.log(1 + k / 1e4), (k * 1e-6) ** -0.5, (k / 7e4) ** 2)]
+    return hashlib.sha256(struct.pack(f"{len(values)}d", *values)).hexdigest()[:16]
+
+
+@pytest.mark.skipif(
+    c_library() != "554b0d3decc64169", reason="another last bit of log or power makes another chaotic path"
+)
+def test_the_cycle_of_the_paper_to_the_printed_digits() -> None:
+    """18.694 to 29.113, mean period 174.7: 500 years after a transient of 200, at 0.1 year a step.
+
+    The path is chaotic, so that the digits hold for one order of the operations, that in which the equations are
+    written, in double precision with the logarithm of C (that of numpy differs in a last bit, and ends at 18.666). The
+    extremes are those of every window from step 500 on that ends between 4,500 and 9,000; the period of this one.
+    """
+    low, high, period = cycles(simulate(replace(PAPER, alpha=0.01), 7000)["price"].to_numpy(float)[2000:])
+    assert (round(low, 3), round(high, 3), round(period, 1)) == (18.694, 29.113, 174.7)
+
+
+def test_the_cycle_of_the_paper_from_any_start() -> None:
+    """What no last bit changes: the figures are within 3 standard deviations of those of other starts, which agree."""
+    model = replace(PAPER, alpha=0.01)
+    starts = [disturbed_fixed_point(model)._replace(price=25 + (1 + k / 7) * 1e-10) for k in range(24)]
+    found = np.array([cycles(simulate(model, 7000, start)["price"].to_numpy(float)[2000:]) for start in starts])
+    figures = np.array([18.694, 29.113, 174.7])
+    assert (np.abs(found.mean(axis=0) - figures) < 3 * found.std(axis=0)).all()
+    assert (found.std(axis=0) < np.array([5e-3, 1e-3, 5e-3]) * figures).all()
 
 
 def test_the_spectral_radius_is_the_rate_at_which_a_disturbance_dies() -> None:
@@ -88,12 +129,25 @@ def test_what_the_model_cannot_do_is_said() -> None:
         critical_leverage(PAPER, most=0.5)
     with pytest.raises(FloatingPointError, match="leave the model"):
         simulate(replace(PAPER, alpha=0.03), 3000, fixed_point(replace(PAPER, alpha=0.01))._replace(bank_share=0.999))
+    with pytest.raises(FloatingPointError, match="step 0: price -1"):
+        simulate(PAPER, 1, fixed_point(PAPER)._replace(price=-1.0))
 
 
 def test_demand_stops_at_the_leverage_limit() -> None:
     # Thurner, Farmer & Geanakoplos (2012): min(beta m, lmax) W, nothing where the asset is not underpriced
     demand = demand_with_leverage_limit(np.array([-0.1, 0.0, 0.2, 0.5]), wealth=100, aggression=10, most_leverage=4)
     assert demand.tolist() == [0, 0, 200, 400]
+
+
+@given(leverage=st.floats(1.5, 20), fall=st.floats(0.001, 0.04))
+@settings(max_examples=20)
+def test_at_the_leverage_limit_a_fall_forces_sales(leverage: float, fall: float) -> None:
+    """A fund at its limit sells L (L - 1) r of its wealth after a return r: the rule of every constant leverage."""
+    before = float(demand_with_leverage_limit(1.0, 100.0, leverage, leverage))
+    after = float(demand_with_leverage_limit(1.0, 100.0 - before * fall, leverage, leverage))
+    traded = after - before * (1 - fall)
+    assert traded == pytest.approx(float(rebalancing_trade(leverage, -fall, 100.0)), rel=1e-9)
+    assert traded < 0
 
 
 def history(alpha: float, b: float, returns: list[float]) -> list[tuple[datetime, Snapshot]]:
@@ -129,6 +183,13 @@ def test_a_longer_time_between_snapshots_is_more_of_the_same_variance() -> None:
     (_, first), (_, second), (_, third) = history(0.9, -0.3, [0.2, -0.5])
     slow = leverage_and_volatility([(START, first), (START + 4 * STEP, second), (START + 5 * STEP, third)])
     assert slow["variance"].iloc[1] == pytest.approx(0.04 / 4)
+
+
+def test_a_steep_rule_has_the_same_critical_leverage_and_too_steep_a_one_no_alpha() -> None:
+    found = calibrate_leverage_cycle(history(2 * 0.010001**60, -60, [0.1, 0.1, 0.105]))
+    assert (found.b, found.critical_leverage) == pytest.approx((-60, 8.8415), rel=1e-5)
+    with pytest.raises(SnapshotError, match="that no alpha has; give a longer history"):
+        calibrate_leverage_cycle(history(2 * 1.01e-4**76.5, -76.5, [0.01, 0.01, 0.0102]))
 
 
 def test_histories_that_say_nothing_are_refused() -> None:

@@ -67,6 +67,12 @@ def test_perps_have_the_prices_of_the_paper() -> None:
     price = table["liquidation_price_usd"]
     assert price[["B", "C", "D"]].tolist() == pytest.approx([0.3704, 1.5152, 0.9942], abs=5e-5)
     assert math.isnan(price["A"])
+    # at no maintenance margin it is the price at which the margin is gone
+    gone = perp_snapshot()
+    gone = Snapshot.from_tables(gone.tables | {"legs": gone.legs.assign(weight=1.0)})
+    bankruptcy = liquidation_prices(gone).set_index("account_id")["liquidation_price_usd"]
+    assert bankruptcy[["B", "C", "D"]].tolist() == pytest.approx([0.3333, 1.6667, 0.8947], abs=5e-5)
+    assert math.isnan(bankruptcy["A"])  # at 0
     assert table["direction"][["A", "B", "C", "D"]].tolist() == ["fall", "fall", "rise", "fall"]
     positions = position_measures(perp_snapshot()).set_index("account_id")
     assert positions["maximum_leverage"].tolist() == pytest.approx([10] * 4)  # 1 / m, long and short

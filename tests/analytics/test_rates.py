@@ -116,9 +116,19 @@ def test_utilisation_counts_what_is_left() -> None:
 def test_suppliers_share_the_interest_less_the_fee() -> None:
     assert supply_rate({"fee": 0.1}, 0.8, 0.05) == pytest.approx(0.036)
     assert math.isnan(supply_rate({}, 0.8, 0.05))
+    # a quarter of the debt at a stable 8 %, the rest at 4 %: 5 % on average
+    stable = {"fee": 0.1, "stable_share": 0.25, "stable_rate": 0.08}
+    assert supply_rate(stable, 0.8, 0.04) == pytest.approx(0.036)
     # Comet pays suppliers by a curve of their own, whatever borrowers pay: 0.03 at the kink, 0.4 a unit beyond
     own = {"supply_base": 0.0, "supply_multiplier": 0.0375, "supply_jump_multiplier": 0.4, "supply_kink": 0.8}
     assert supply_rate(own, 0.9, 0.05) == pytest.approx(0.07)
+
+
+def test_a_contract_may_count_no_more_than_all_of_what_is_supplied() -> None:
+    capped = COMPOUND | {"utilisation_cap": 1.0, "fee": 0.1}
+    for used in (0.5, 1.0, 1.4):
+        assert borrow_rate("jump", capped, used) == jump_rate(min(used, 1.0), **COMPOUND)
+        assert supply_rate(capped, used, 0.05) == pytest.approx(0.045 * min(used, 1.0))
 
 
 def test_an_adaptive_curve_may_have_bounds_of_its_own() -> None:

@@ -1,6 +1,7 @@
 """The command `measures`: its tables are those of the functions, and its arguments are checked."""
 
 import json
+import math
 
 import pytest
 
@@ -44,6 +45,37 @@ def test_clusters_against_references() -> None:
         if row["times_gap"] is not None:
             assert row["times_gap"] == pytest.approx(row["leverage"] / 4)
         assert row["times_kelly"] is None  # no expected return was given
+        assert row["gap_probability"] is None  # nor jumps
+
+
+def test_gap_risk_of_clusters() -> None:
+    code, out, _ = run(
+        *("measures", "sample", "--table", "references", "--volatility", "WETH=0.6", "--volatility", "WBTC=0.5"),
+        *("--jumps-per-year", "20", "--mean-jump", "0.05", "--json"),
+    )
+    assert code == 0
+    known = [row for row in json.loads(out)["references"] if row["gap_probability"] is not None]
+    assert known
+    for row in known:
+        breaking = 20 * (1 - 1 / row["leverage"]) ** 20
+        assert row["gap_probability"] == pytest.approx(-math.expm1(-breaking))
+
+
+def test_what_is_borrowed_of_each_pool_and_venue() -> None:
+    """Aave divides by its aTokens: what is borrowed and left is more by what is due to the treasury, here 0.02 %."""
+    code, out, _ = run("measures", "sample", "--table", "dependency", "--table", "venues", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert len(found["dependency"]) == 10
+    for row in found["dependency"]:
+        assert row["borrowed_share"] == pytest.approx(row["utilisation"], abs=2e-4)
+    totals = load_snapshot("sample").venues.set_index("venue_id")
+    for row in found["venues"][:-1]:
+        venue = totals.loc[row["venue_id"]]
+        borrowed = venue["borrow_usd"] / (venue["borrow_usd"] + venue["cash_usd"])
+        assert row["borrowed_share"] == pytest.approx(borrowed, rel=1e-3)
+    code, out, _ = run("measures", "sample", "--table", "dependency")
+    assert "of liquidity" in out
 
 
 @pytest.mark.parametrize(
@@ -54,6 +86,7 @@ def test_clusters_against_references() -> None:
         (["--volatility", "WETH=0.6", "--volatility", "WETH=0.7"], "WETH is given twice"),
         (["--table", "prices", "--volatility", "WETH=nan"], "volatility WETH=nan: write a yearly fraction"),
         (["--table", "prices", "--volatility", "WETX=0.5"], "no asset 'WETX'"),
+        (["--table", "references", "--mean-jump", "0.05"], "mean jump 0.05: give both, or neither"),
         (["--table", "references", "--gap", "2"], "gap 2.0 must be above 0 and at most 1"),
     ],
 )

@@ -1,7 +1,9 @@
 """Commands on the rate channel and on liquidation scope: what they print is what the functions find."""
 
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from defi_leverage.analytics.rates import loops_after_withdrawal, rates_after_withdrawal, with_own_yields
@@ -55,3 +57,16 @@ def test_one_clear_error(arguments: tuple[str, ...], words: str) -> None:
     code, _, err = run(*arguments)
     assert code == 2
     assert words in one_error(err)
+
+
+def test_tables_and_figures_go_to_a_folder(tmp_path: Path) -> None:
+    code, out, _ = run("rates", "sample", "--withdraw", "WETH=25%", "-o", tmp_path, "--json")
+    assert code == 0
+    written = pd.read_parquet(tmp_path / "rates.parquet")
+    assert written["borrow_rate_after"].tolist() == [row["borrow_rate_after"] for row in json.loads(out)["markets"]]
+    assert len(pd.read_parquet(tmp_path / "rate_loops.parquet")) == json.loads(out)["summary"]["loops"]
+    code, out, _ = run("scope", "sample", "--shock", "WETH=-10%,-20%", "-o", tmp_path, "--json")
+    assert code == 0
+    assert len(pd.read_parquet(tmp_path / "scope_accounts.parquet")) == len(json.loads(out)["accounts"])
+    for name in ("rates.png", "scope.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")

@@ -100,14 +100,19 @@ def position(
 
 
 def state(
-    positions: list[dict[str, Any]], cross_value: str, raw: str, maintenance: str, value: str | None = None
+    positions: list[dict[str, Any]],
+    cross_value: str,
+    raw: str,
+    maintenance: str,
+    value: str | None = None,
+    used: tuple[str, str] = ("0.0", "0.0"),
 ) -> dict[str, Any]:
-    """A clearinghouseState."""
-    summary = {"accountValue": cross_value, "totalNtlPos": "0.0", "totalRawUsd": raw, "totalMarginUsed": "0.0"}
+    """A clearinghouseState; `used`: totalMarginUsed of the cross margin, and of all."""
+    summary = {"accountValue": cross_value, "totalNtlPos": "0.0", "totalRawUsd": raw, "totalMarginUsed": used[0]}
     return {
         "assetPositions": positions,
         "crossMarginSummary": summary,
-        "marginSummary": summary | {"accountValue": value or cross_value},
+        "marginSummary": summary | {"accountValue": value or cross_value, "totalMarginUsed": used[1]},
         "crossMaintenanceMarginUsed": maintenance,
         "withdrawable": "0.0",
         "time": 1768397010203,
@@ -120,6 +125,7 @@ RECORDED = state(
     raw="8047485.4040259998",
     maintenance="356978.709123",
     value="8272576.5729350001",
+    used=("1106837.3161859999", "1120386.813659"),
 )
 
 UNIFIED = state(
@@ -127,6 +133,7 @@ UNIFIED = state(
     cross_value="38252.7",
     raw="-339414.3",
     maintenance="4720.8375",
+    used=("37766.7", "37766.7"),
 )
 UNIFIED_TOTAL = "46599.613747"
 """The USDC that puts liquidation at the recorded price: p s / 80 = T + s (p - 83926), p = 74501.802790436, s = 4.5."""
@@ -201,6 +208,19 @@ SPOT_META = {
 }
 
 
-def spot(total: str) -> dict[str, Any]:
-    """spotClearinghouseState with USDC alone."""
-    return {"balances": [{"coin": "USDC", "token": 0, "hold": "0.0", "total": total, "entryNtl": "0.0"}]}
+OUTCOMES: dict[str, Any] = {
+    "balances": [
+        {"coin": "USDC", "token": 0, "total": "11.515057", "hold": "11.515057", "entryNtl": "0.0"},
+        {"coin": "USDE", "token": 235, "total": "0.0", "hold": "0.0", "entryNtl": "0.0"},
+        {"coin": "+92260", "total": "0.0", "hold": "0.0", "entryNtl": "0.0"},
+        {"coin": "+92261", "total": "0.0", "hold": "0.0", "entryNtl": "0.0"},
+    ],
+    "tokenToAvailableAfterMaintenance": [[0, "8.554471"]],
+}
+"""Of a unified account on 6 October 2026 that held sides of an outcome market; tests of a public Rust client."""
+
+
+def spot(total: str, available: str | None = None) -> dict[str, Any]:
+    """spotClearinghouseState with USDC alone, and what it leaves after maintenance."""
+    told = {} if available is None else {"tokenToAvailableAfterMaintenance": [[0, available]]}
+    return {"balances": [{"coin": "USDC", "token": 0, "hold": "0.0", "total": total, "entryNtl": "0.0"}], **told}

@@ -228,6 +228,7 @@ def market(index: int, **changes: Any) -> Market:
     plain |= {"index": index, "address": address(50 + index), "symbol": "c", "underlying": address(60 + index)}
     plain |= {"asset_symbol": "X", "asset_decimals": 18, "decimals": 8, "price": WAD, "problem": ""}
     plain |= {"current_exchange_rate": None, "current_borrow": None, "supply_rate": None, "borrow_rate": None}
+    plain |= {"curve": None}
     return Market(**(plain | changes))
 
 

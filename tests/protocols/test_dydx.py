@@ -228,7 +228,9 @@ async def test_a_market_without_a_price_sets_the_subaccount_aside() -> None:
 async def test_an_indexer_that_lags_is_told() -> None:
     venue = indexer([TWO], height={"height": "5", "time": "2026-01-14T13:20:20.000Z"})
     reading = await read(venue, BOTH)
-    assert reading.gaps["indexer"] == "it is 180 seconds behind this machine's clock; scan again later"
+    assert reading.gaps["indexer"] == (
+        "its replies are 180 seconds behind this machine's clock; check that clock, or scan again later"
+    )
 
 
 async def test_a_price_that_moved_while_reading_is_told() -> None:

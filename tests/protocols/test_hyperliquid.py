@@ -31,11 +31,14 @@ OTHER = "0x" + "ab" * 20
 def exchange(
     states: dict[tuple[str, str], Any],
     mode: str = "default",
-    spot: str = "0.0",
+    spot: str | dict[str, Any] = "0.0",
     metas: dict[str, Any] | None = None,
     change: Callable[[str, Any], Any] = lambda _kind, reply: reply,
+    roles: dict[str, Any] | None = None,
+    clock: Callable[[], float] | None = None,
 ) -> Venue:
-    """The venue with these states by (user, dex); `change` sees every reply before it is sent."""
+    """The venue with these states by (user, dex), its clock at `clock`; `change` sees every reply before it is sent."""
+    clock = clock or Time()
     documented = any(state is replies.DOCUMENTED for state in states.values())
     metas = metas or {"": replies.meta({"ETH": "2985.9"} if documented else None)}
 
@@ -46,9 +49,12 @@ def exchange(
             "perpDexs": lambda: [dex for dex in replies.PERP_DEXS if (dex or {"name": ""})["name"] in metas],
             "spotMeta": lambda: replies.SPOT_META,
             "metaAndAssetCtxs": lambda: metas[body["dex"]],
-            "clearinghouseState": lambda: states.get((body["user"], body["dex"]), replies.EMPTY),
+            "clearinghouseState": lambda: (
+                states.get((body["user"], body["dex"]), replies.EMPTY) | {"time": int(clock() * 1000)}
+            ),
             "userAbstraction": lambda: mode,
-            "spotClearinghouseState": lambda: replies.spot(spot),
+            "spotClearinghouseState": lambda: spot if isinstance(spot, dict) else replies.spot(spot),
+            "userRole": lambda: (roles or {}).get(body["user"], {"role": "user"}),
         }
         return change(kind, copy.deepcopy(answers[kind]()))
 
@@ -170,8 +176,8 @@ async def test_a_unified_account_has_its_spot_balance_as_margin() -> None:
 
 
 async def test_a_unified_balance_backs_positions_on_every_dex() -> None:
-    long = replies.position("BTC", "4.5", "81285.0", "377667.0", "11884.306507", None, "37766.7", 40)
-    short = replies.position("test:COIN1", "-10.0", "100.0", "1000.0", "0.0", None, "100.0", 10)
+    long = replies.position("BTC", "4.5", "81285.0", "377667.0", "11884.306507", "73747.8481012658", "37766.7", 40)
+    short = replies.position("test:COIN1", "-10.0", "100.0", "1000.0", "0.0", "4407.5392857143", "100.0", 10)
     states = {
         (USER, ""): replies.state([long], "0.0", "0.0", "4720.8375"),
         (USER, "test"): replies.state([short], "0.0", "0.0", "50.0"),
@@ -267,6 +273,11 @@ async def test_a_missing_field_is_one_error_that_names_it(path: tuple[str, ...],
         ("perpDexs", {"dexs": []}, "the reply is .* not a list"),
         ("metaAndAssetCtxs", [{}], "1 parts"),
         ("metaAndAssetCtxs", [{"universe": [{}]}, []], "1 markets and 0 contexts"),
+        (
+            "metaAndAssetCtxs",
+            [{"universe": [], "marginTables": [[50]]}, []],
+            "the field marginTables has .*not an id and",
+        ),
         ("spotMeta", {}, "tokens is missing"),
         ("spotMeta", {"tokens": []}, "collateralToken 0 is not in spotMeta"),
         ("clearinghouseState", None, "assetPositions is missing"),
@@ -327,11 +338,11 @@ async def test_the_budget_of_weight_is_kept_in_every_minute() -> None:
         spent.append((time.now, WEIGHT.get(kind, 20)))
         return reply
 
-    slow = {"budget": Budget(120, 60), "limits": HttpLimits(in_flight=1)}
-    await read(exchange(states, change=note), *users, time=time, given=slow)
-    assert sum(weight for _, weight in spent) == 3 * 20 + 60 * 2 + 10 * 20
+    slow = {"budget": Budget(240, 60, heaviest=60), "limits": HttpLimits(in_flight=1)}
+    await read(exchange(states, change=note, clock=time), *users, time=time, given=slow)
+    assert sum(weight for _, weight in spent) == 3 * 20 + 60 * 2 + 10 * 20 + 50 * 60
     for start, _ in spent:
-        assert sum(weight for at, weight in spent if start <= at < start + 60) <= 120
+        assert sum(weight for at, weight in spent if start <= at < start + 60) <= 240
 
 
 async def test_the_window_is_from_the_first_question_to_the_last_answer() -> None:
@@ -387,6 +398,31 @@ def test_health_is_one_at_the_liquidation_price_in_every_tier(size: Fraction, en
     needed = maintenance_margin(position.tiers, abs(size) * price)
     assert margin + size * (price - entry) == needed  # exactly
     assert _health([position], Fraction(margin), {"A": price}) == pytest.approx(1, abs=1e-9)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.tuples(_sizes, st.integers(2, 50)), min_size=2, max_size=4), st.integers(1, 300_000))
+def test_health_is_one_where_each_of_several_positions_is_liquidated(
+    held: list[tuple[Fraction, int]], margin: int
+) -> None:
+    """Long and short under one margin, each with a ratio of its own: one price moves, the others stand still."""
+    positions = [
+        Position(str(n), size, Fraction(50), Fraction(0), tiers([(Fraction(0), Fraction(1, 2 * most))]), Fraction(50))
+        for n, (size, most) in enumerate(held)
+    ]
+    for position in positions:
+        price = liquidation_price(Fraction(margin), positions, position)
+        if price is not None:
+            prices = {p.coin: price if p is position else p.mark for p in positions}
+            assert _health(positions, Fraction(margin), prices) == pytest.approx(1, abs=1e-9)
+        else:
+            assert position.size > 0 or _below_zero(margin, positions, position)
+
+
+def _below_zero(margin: int, positions: list[Position], short: Position) -> bool:
+    """Whether the account would be liquidated with the short's coin at nothing already."""
+    others = sum(maintenance_margin(p.tiers, abs(p.signed_notional)) for p in positions if p is not short)
+    return margin - short.signed_notional - others <= 0
 
 
 @settings(max_examples=40)

@@ -89,6 +89,8 @@ async def test_right_answers_by_hand(devnet: Devnet) -> None:
     snapshot = from_readings([reading])
     factors = snapshot.accounts.set_index("owner")["health_factor"]
     assert factors[f"eip155:31337:{told['hand']}"] == pytest.approx(2 / 1.1, rel=1e-15)
+    rates = snapshot.rates.set_index("asset_id").loc[reading.assets[1].asset_id]
+    assert (rates["rate_model"], rates["rate_parameters"], rates["borrow_rate"]) == ("fixed", '{"rate": 0.0}', 0)
     sunk = accounts(reading)[told["under_water"]]
     assert sunk.collateral_base_raw < sunk.debt_base_raw
     assert reading.venue.liquidation_parameters == {"stability_pool_usd": 5_000.0, "gas_compensation": 0.005}

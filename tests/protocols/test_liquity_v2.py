@@ -17,7 +17,7 @@ from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
 from defi_leverage.protocols import liquity_v2
 from defi_leverage.protocols.liquity_v2.troves import interest
-from defi_leverage.reading import AccountReading, Deployment, Reading
+from defi_leverage.reading import AccountReading, Deployment, RateCurve, Reading
 from defi_leverage.snapshot import from_readings
 from tests.devnet.session import Devnet
 from tests.protocols.bent_answers import bend
@@ -118,6 +118,7 @@ async def test_right_answers_by_hand(devnet: Devnet) -> None:
     rate = reading.markets[1].borrow_rate_ray
     assert rate is not None
     assert 0.04 * 10**27 < rate < 0.09 * 10**27
+    assert reading.markets[1].curve == RateCurve("fixed", {"rate": rate})
 
 
 async def test_owners_have_several_troves(devnet: Devnet) -> None:

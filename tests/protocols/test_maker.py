@@ -20,7 +20,7 @@ from defi_leverage.protocols import load_reader, maker
 from defi_leverage.protocols.maker.arithmetic import NO_DEBT, debt_wad, dripped, health_factor, rpow, yearly_rate
 from defi_leverage.protocols.maker.system import find_system, read_ilks
 from defi_leverage.protocols.maker.vaults import find_candidates, missing_debt, read_notes, read_vaults
-from defi_leverage.reading import AccountReading, Deployment, Reading
+from defi_leverage.reading import AccountReading, Deployment, RateCurve, Reading
 from defi_leverage.scan import scan
 from defi_leverage.snapshot import from_readings
 from tests.devnet.build import OWNER
@@ -177,6 +177,7 @@ async def test_debts_are_the_vat_s_once_somebody_drips(devnet: Devnet) -> None:
         coin = reading.markets[1]
         assert (coin.borrow_raw, coin.borrow_cap_raw) == (-(-total * rate // RAY), line // RAY)
         assert coin.borrow_rate_ray == (BASE + ILKS[ilk][2]) * YEAR
+        assert coin.curve == RateCurve("fixed", {"rate": coin.borrow_rate_ray})  # no lender withdraws
     assert (await read(devnet)).readings == tuple(
         _at(reading, again) for reading, again in zip(pending.readings, (await read(devnet)).readings, strict=True)
     )

@@ -1,11 +1,13 @@
 """Where an Aave v2 market's contracts are, and its reserves in the terms that it shares with v3."""
 
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols.aave_v2.rate_strategies import read_curves
 from defi_leverage.protocols.aave_v3.pool import Pool
 from defi_leverage.protocols.aave_v3.reserves import Reserve, describe_reserves
 from defi_leverage.questions import NOBODY, ask
@@ -19,6 +21,7 @@ _error = partial(
 
 # Where each member of v3's ReserveData, up to the strategy, stands in v2's (DataTypes.sol of both).
 _V3_ORDER = (0, 1, 3, 2, 4, 5, 6, 11, 7, 8, 9, 10)
+_STRATEGY = 10
 
 
 async def find_pool(chain: Chain, deployment: Deployment) -> Pool:
@@ -50,7 +53,10 @@ async def read_reserves(chain: Chain, pool: Pool) -> tuple[list[Reserve], dict[s
     abi = load_abi("aave_v2")
     assets = (await ask(chain, abi, [(pool.address, "getReservesList", ())]))[0] or ()
     described = await ask(chain, abi, [(pool.address, "getReserveData", (asset,)) for asset in assets])
-    return await describe_reserves(chain, pool, assets, [_in_v3_order(data) for data in described])
+    reserves, missing = await describe_reserves(chain, pool, assets, [_in_v3_order(data) for data in described])
+    strategies = {asset: data[_STRATEGY] for asset, data in zip(assets, described, strict=True) if data is not None}
+    curves = await read_curves(chain, strategies, reserves)
+    return [replace(reserve, curve=curves.get(reserve.asset)) for reserve in reserves], missing
 
 
 def _in_v3_order(data: tuple[Any, ...] | None) -> tuple[Any, ...] | None:

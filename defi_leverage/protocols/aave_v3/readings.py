@@ -157,4 +157,9 @@ def _curve(reserve: Reserve) -> RateCurve | None:
     if reserve.curve is None:
         return None
     named = dict(zip(("optimal", "base", "slope1", "slope2"), reserve.curve, strict=True))
+    if reserve.stable_borrow:
+        if reserve.stable_rate is None:  # what suppliers get cannot be told
+            return RateCurve("kinked", named)
+        named["stable_share"] = reserve.stable_borrow * RAY // reserve.borrow
+        named["stable_rate"] = reserve.stable_rate
     return RateCurve("kinked", named | {"fee": reserve.reserve_factor_bps * RAY // 10**4})

@@ -48,6 +48,8 @@ class Reserve:
     discounted: bool  # the debt's value is the token's balanceOf (GHO in 3.3), not scaled balance times index
     problem: str  # why the reserve cannot be valued; "" where it can
     curve: tuple[int, int, int, int] | None = None  # optimal utilisation, base rate, slopes below and above it, in ray
+    stable_borrow: int = 0  # of what is borrowed: the stable debt
+    stable_rate: int | None = None  # what that pays on average, in ray a year
 
     @property
     def threshold_bps(self) -> int:
@@ -156,6 +158,7 @@ async def _answers(chain: Chain, pool: Pool, known: Sequence[tuple[str, Any]]) -
         ]
         if _counts_stable_debt(pool, stable):
             calls.append((at, "stable_debt", "erc20", (stable, "totalSupply", ())))
+            calls.append((at, "stable_rate", "aave_v3", (stable, "getAverageStableRate", ())))
     encoded = [(to, load_abi(family).encode(name, *arguments)) for _, _, family, (to, name, arguments) in calls]
     found: list[dict[str, Any]] = [{} for _ in known]
     for (at, key, family, (_, name, _)), answer in zip(calls, await chain.call(encoded), strict=True):
@@ -204,6 +207,8 @@ def _reserve(pool: Pool, asset: str, data: tuple[Any, ...], found: Mapping[str, 
         discounted=pool.has_deficit and pool.revision < _WITHOUT_DISCOUNT and not has_virtual_balance,
         problem=next((why for wrong, why in problems if wrong), ""),
         curve=_curve(found),
+        stable_borrow=found.get("stable_debt") or 0,
+        stable_rate=found.get("stable_rate"),
     )
 
 

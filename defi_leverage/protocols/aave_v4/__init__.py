@@ -3,7 +3,8 @@
 A spoke decides what secures what; the hubs behind its reserves lend, to all their spokes, and bear the deficits that
 liquidations leave. So a reserve's supply, debt, caps and deficit are the spoke's own, and its cash is all that the hub
 has. Each position keeps the collateral factor, bonus and fee of the dynamic configuration under which it last acted;
-its legs have those. The borrow rate is that of drawn debt; an account's risk premium comes on top of it.
+its legs have those. The borrow rate is that of drawn debt, and follows what all spokes have drawn of the hub; an
+account's risk premium comes on top of it. An asset that two hubs lend the spoke has no rate curve.
 
 Collateral, debt and health factor are compared with getUserAccountData; an account that is not reproduced to the last
 wei is set aside. Interfaces: ISpoke, IHub and IAaveOracle as in Aave's address book 4.68.1 (@aave-dao on npm), sources
@@ -19,6 +20,7 @@ from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.aave_v3.price_feeds import read_feeds
 from defi_leverage.protocols.aave_v4.accounts import Holder, find_candidates, read_holders
 from defi_leverage.protocols.aave_v4.health import Totals, assess, debt_to_repay, mismatch
+from defi_leverage.protocols.aave_v4.rate_strategies import read_curves
 from defi_leverage.protocols.aave_v4.spoke import PRICE_SCALE, Reserve, Spoke, find_spoke, read_reserves
 from defi_leverage.reading import (
     AccountReading,
@@ -27,6 +29,7 @@ from defi_leverage.reading import (
     FeedReading,
     LegReading,
     MarketReading,
+    RateCurve,
     Reading,
     VenueReading,
 )
@@ -57,6 +60,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     valued = [reserve for reserve in reserves if not reserve.problem]
     asset_ids = {reserve.index: f"{chain_name}/erc20:{reserve.token.address}" for reserve in valued}
     feeds = await read_feeds(chain, valued, asset_ids, PRICE_SCALE)
+    curves = await read_curves(chain, {(r.hub, r.hub_asset): r.loans for r in valued if r.loans}, chain_name)
     by_index = {reserve.index: reserve for reserve in reserves}
     accounts: list[AccountReading] = []
     failed: dict[str, str] = {}
@@ -79,7 +83,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         assets=_assets(valued, feeds),
         feeds=tuple(feeds.values()),
         backing=(),
-        markets=_markets(valued, asset_ids),
+        markets=_markets(valued, asset_ids, curves),
         accounts=tuple(accounts),
         found=len(holders),
         failed=failed,
@@ -144,15 +148,20 @@ def _assets(reserves: Sequence[Reserve], feeds: Mapping[int, FeedReading]) -> tu
     return tuple(assets.values())
 
 
-def _markets(reserves: Sequence[Reserve], asset_ids: Mapping[int, str]) -> tuple[MarketReading, ...]:
+def _markets(
+    reserves: Sequence[Reserve], asset_ids: Mapping[int, str], curves: Mapping[tuple[str, int], RateCurve]
+) -> tuple[MarketReading, ...]:
     """Totals by asset, where two hubs lend the same one added up; then rates are means, by amount, and caps sums."""
     by_asset: dict[str, list[Reserve]] = {}
     for reserve in reserves:
         by_asset.setdefault(asset_ids[reserve.index], []).append(reserve)
-    return tuple(_market(asset_id, same) for asset_id, same in by_asset.items())
+    return tuple(
+        _market(asset_id, same, curves.get((same[0].hub, same[0].hub_asset)) if len(same) == 1 else None)
+        for asset_id, same in by_asset.items()
+    )
 
 
-def _market(asset_id: str, same: Sequence[Reserve]) -> MarketReading:
+def _market(asset_id: str, same: Sequence[Reserve], curve: RateCurve | None) -> MarketReading:
     supply, borrow = sum(reserve.supply for reserve in same), sum(reserve.borrow for reserve in same)
     return MarketReading(
         asset_id=asset_id,
@@ -164,6 +173,7 @@ def _market(asset_id: str, same: Sequence[Reserve]) -> MarketReading:
         borrow_rate_ray=sum(r.borrow_rate * r.borrow for r in same) // borrow if borrow else same[0].borrow_rate,
         supply_cap_raw=min(sum(reserve.supply_cap for reserve in same), 2**256 - 1),
         borrow_cap_raw=min(sum(reserve.borrow_cap for reserve in same), 2**256 - 1),
+        curve=curve,
     )
 
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.fixed_point import BPS, RAY, mul_div_down, mul_div_up, ray_mul_floor
+from defi_leverage.fixed_point import BPS, RAY, mul_div_down, mul_div_up, ray_mul_ceil, ray_mul_floor
 from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols._tokens import Token, read_tokens
+from defi_leverage.protocols.aave_v4.rate_strategies import Loans
 from defi_leverage.questions import NOBODY, Question, ask
 from defi_leverage.reading import NO_CAP, Deployment
 
@@ -60,6 +61,7 @@ class Reserve:
     supply_cap: int
     borrow_cap: int
     problem: str
+    loans: Loans | None = None  # all spokes'; None where the hub does not answer
 
     @property
     def scale(self) -> int:
@@ -130,10 +132,21 @@ def _reserve(spoke: Spoke, index: int, data: tuple[Any, ...], token: Token, foun
     problem = next((str(why) for wrong, why in problems if wrong), "")
     drawn_index, rate = found["drawn_index"] or 0, hub_asset[10] if hub_asset else 0
     earned = 0
+    loans = None
     if hub_asset and found["added"]:
         # premium shares bear the drawn rate, too; a part of all interest is a fee
         bearing = ray_mul_floor(hub_asset[6] + hub_asset[7], drawn_index)
         earned = mul_div_down(mul_div_down(rate, bearing, found["added"]), BPS - hub_asset[8], BPS)
+        loans = Loans(
+            strategy=hub_asset[13],
+            liquidity=hub_asset[0],
+            drawn=ray_mul_ceil(hub_asset[6], drawn_index),
+            swept=hub_asset[4],
+            deficit=mul_div_up(hub_asset[16], 1, RAY),
+            bearing=bearing,
+            added=found["added"],
+            fee=hub_asset[8],
+        )
     add_cap, draw_cap = (limits[4], limits[5]) if limits else (_NO_CAP, _NO_CAP)
     return Reserve(
         index=index,
@@ -153,4 +166,5 @@ def _reserve(spoke: Spoke, index: int, data: tuple[Any, ...], token: Token, foun
         supply_cap=NO_CAP if add_cap == _NO_CAP else add_cap * 10**decimals,
         borrow_cap=NO_CAP if draw_cap == _NO_CAP else draw_cap * 10**decimals,
         problem=problem,
+        loans=loans,
     )

@@ -1,5 +1,6 @@
 """A Comet at the pinned block: its base asset with the interest due, and its collaterals."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import WAD, mul_div_down
 from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols.comet.arithmetic import Totals, accrue, present_value
+from defi_leverage.protocols.comet.rate_curves import read_curve
 from defi_leverage.questions import ask, decode_symbol
 from defi_leverage.reading import Deployment
 
@@ -81,6 +83,7 @@ class Comet:
     reserves: int
     cash: int
     store_front_factor: int
+    curve: Mapping[str, int] | None  # of read_curve
 
 
 async def find_comet(chain: Chain, deployment: Deployment) -> Comet:
@@ -132,6 +135,7 @@ async def find_comet(chain: Chain, deployment: Deployment) -> Comet:
         reserves=told["getReserves"],
         cash=cash,
         store_front_factor=told["storeFrontPriceFactor"],
+        curve=await read_curve(chain, address, told["getUtilization"]),
     )
 
 

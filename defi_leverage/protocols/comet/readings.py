@@ -18,6 +18,7 @@ from defi_leverage.reading import (
     FeedReading,
     LegReading,
     MarketReading,
+    RateCurve,
 )
 
 __all__ = ["assess_all", "asset_readings", "gaps", "liquidation_parameters", "market_readings"]
@@ -152,6 +153,7 @@ def market_readings(comet: Comet, feeds: Feeds) -> tuple[MarketReading, ...]:
         borrow_rate_ray=yearly_rate(comet.borrow_rate),
         supply_cap_raw=NO_CAP,
         borrow_cap_raw=NO_CAP,
+        curve=RateCurve("jump", comet.curve, supplied) if comet.curve else None,
     )
     return (
         base,

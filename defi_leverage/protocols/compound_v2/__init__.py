@@ -43,9 +43,9 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     which is what the comptroller itself decides by, or with the interest up to the block ("current"), as right after
     accrueInterest in every market. Accounts are compared with the comptroller as stored either way. Totals are in 1e-18
     USD. A market that cannot be valued is in `gaps`; the accounts that have entered it, or owe it, are in `failed`.
-    Rates are what the markets pay by the block, at the pace of the blocks before this one. Raises ConfigError for
-    another option, ReaderError where the address is not a comptroller of this family priced in USD, ChainError where
-    the chain does not answer.
+    Rates are what the markets pay by the block, at the pace of the blocks before this one; how they follow what is
+    lent is in `rates`. Raises ConfigError for another option, ReaderError where the address is not a comptroller of
+    this family priced in USD, ChainError where the chain does not answer.
     """
     tell = progress or silence
     indices = deployment.options.get("indices", "stored")

@@ -6,17 +6,16 @@ from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.fixed_point import SECONDS_PER_YEAR, WAD
+from defi_leverage.fixed_point import WAD
 from defi_leverage.native_coins import NATIVE_COINS
 from defi_leverage.protocols.compound_v2.comptroller import Comptroller
+from defi_leverage.protocols.compound_v2.rates import QUESTIONS, read_curves, read_pace, yearly
 from defi_leverage.questions import decode, decode_symbol
-from defi_leverage.reading import NO_CAP
+from defi_leverage.reading import NO_CAP, RateCurve
 
 __all__ = ["Market", "read_markets"]
 
 _PRICE_DIGITS = 36  # getUnderlyingPrice is USD times 10**(36 - decimals) for a whole token
-_RAY_FROM_WAD = 10**9
-_RATE_WINDOW = 50_000  # blocks that the time between two is measured over: a week on Ethereum
 
 _ANSWERS = (
     ("underlying", "underlying"),
@@ -24,11 +23,8 @@ _ANSWERS = (
     ("supply", "totalSupply"),
     ("borrow", "totalBorrows"),
     ("cash", "getCash"),
-    ("supply_by_block", "supplyRatePerBlock"),
-    ("borrow_by_block", "borrowRatePerBlock"),
-    ("supply_by_second", "supplyRatePerTimestamp"),
-    ("borrow_by_second", "borrowRatePerTimestamp"),
     ("seize_share", "protocolSeizeShareMantissa"),
+    *QUESTIONS,
 )
 # These accrue interest: in one eth_call with the others they would change what comes after them.
 _ACCRUING = (("current_rate", "exchangeRateCurrent"), ("current_borrow", "totalBorrowsCurrent"))
@@ -71,6 +67,7 @@ class Market:
     borrow_rate: int | None
     supply_cap: int  # of the underlying
     borrow_cap: int
+    curve: RateCurve | None
     problem: str  # why the market cannot be valued; "" where it can
 
     @property
@@ -107,9 +104,11 @@ async def read_markets(chain: Chain, comptroller: Comptroller) -> list[Market]:
     for row in found:
         row |= {key: decode(abi, function, next(accrued)) for key, function in _ACCRUING}
     await _describe_assets(chain, found)
-    seconds = await _seconds_a_block(chain)
+    pace = await read_pace(chain)
+    for row, curve in zip(found, await read_curves(chain, found, pace), strict=True):
+        row["curve"] = curve
     return [
-        _market(index, token, row, comptroller, seconds)
+        _market(index, token, row, comptroller, pace)
         for index, (token, row) in enumerate(zip(tokens, found, strict=True))
     ]
 
@@ -134,15 +133,7 @@ async def _describe_assets(chain: Chain, found: Sequence[dict[str, Any]]) -> Non
             row |= {"asset_symbol": "", "asset_decimals": None, "reference": ""}
 
 
-async def _seconds_a_block(chain: Chain) -> tuple[int, int]:
-    """(seconds, blocks) of the last blocks before the pinned one; blocks is 0 where there are none."""
-    blocks = min(chain.block.number, _RATE_WINDOW)
-    if not blocks:
-        return 0, 0
-    return chain.block.timestamp - await chain.timestamp(chain.block.number - blocks), blocks
-
-
-def _market(index: int, token: str, row: Mapping[str, Any], comptroller: Comptroller, time: tuple[int, int]) -> Market:
+def _market(index: int, token: str, row: Mapping[str, Any], comptroller: Comptroller, pace: tuple[int, int]) -> Market:
     symbol = row["symbol"] or f"{token[:6]}..{token[-4:]}"
     incentive = row["incentive"] if row["incentive"] is not None else comptroller.incentive
     decimals = row["asset_decimals"]
@@ -179,10 +170,11 @@ def _market(index: int, token: str, row: Mapping[str, Any], comptroller: Comptro
         borrow=row["borrow"] or 0,
         current_borrow=row["current_borrow"],
         cash=row["cash"] or 0,
-        supply_rate=_yearly(row["supply_by_second"], row["supply_by_block"], time),
-        borrow_rate=_yearly(row["borrow_by_second"], row["borrow_by_block"], time),
+        supply_rate=_yearly_of(row, "supply", pace),
+        borrow_rate=_yearly_of(row, "borrow", pace),
         supply_cap=_cap(row["supply_cap"], comptroller),
         borrow_cap=_cap(row["borrow_cap"], comptroller),
+        curve=row["curve"],
         problem=next((why for wrong, why in problems if wrong), ""),
     )
 
@@ -208,11 +200,7 @@ def _cap(cap: int | None, comptroller: Comptroller) -> int:
     return NO_CAP if cap is None or not (cap or comptroller.has_pools) else min(cap, NO_CAP)
 
 
-def _yearly(by_second: int | None, by_block: int | None, time: tuple[int, int]) -> int | None:
-    """A rate a year times 1e27; of a rate by the block at the pace of the last blocks."""
-    seconds, blocks = time
-    if by_second is not None:
-        return by_second * SECONDS_PER_YEAR * _RAY_FROM_WAD
-    if by_block is None or seconds <= 0:
-        return None
-    return by_block * _RAY_FROM_WAD * blocks * SECONDS_PER_YEAR // seconds
+def _yearly_of(row: Mapping[str, Any], side: str, pace: tuple[int, int]) -> int | None:
+    by_second = row[f"{side}_by_second"]
+    rate = row[f"{side}_by_block"] if by_second is None else by_second
+    return None if rate is None else yearly(rate, by_second is not None, pace)

@@ -47,7 +47,7 @@ def _is_dollar(asset_id: str, markets: Iterable[Market], book: Book) -> bool:
 
 
 def market_totals(markets: Sequence[Market], book: Book) -> list[MarketReading]:
-    """Totals by underlying; where two markets share one, they are added up and have no rates or caps of their own."""
+    """Totals by underlying; where two markets share one, they are added up, without rates, curve or caps."""
     totals: dict[str, MarketReading] = {}
     for market in markets:
         asset_id = book.asset_ids[market.index]
@@ -68,6 +68,7 @@ def market_totals(markets: Sequence[Market], book: Book) -> list[MarketReading]:
                 borrow_rate_ray=market.borrow_rate,
                 supply_cap_raw=market.supply_cap,
                 borrow_cap_raw=market.borrow_cap,
+                curve=market.curve,
             )
     return list(totals.values())
 

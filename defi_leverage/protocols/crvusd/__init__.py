@@ -5,7 +5,7 @@ addresses are the ControllerFactory of crvUSD (markets that mint it) and the One
 market lends what its vault has). A loan's health follows from the AMM's get_x_down, the debt, the loan's own discount
 and the price above its bands, and is compared with the controller's health(user, false) and health(user, true); a loan
 that differs is set aside. How a loan in soft liquidation becomes legs is said in `readings`, where USD come from in
-`price_feeds`.
+`price_feeds`, how rates follow utilisation in `rate_curves`.
 
 Loans are listed by the controller itself. What an account owns of a band is not public: its bands are taken to be
 filled alike, as they are when it is opened, and `gaps` counts the loans for which that is not so. Not read: LlamaLend's
@@ -20,6 +20,7 @@ from defi_leverage.protocols import Progress, deployment_error, silence
 from defi_leverage.protocols.crvusd.loans import read_loans
 from defi_leverage.protocols.crvusd.markets import find_factory, read_markets
 from defi_leverage.protocols.crvusd.price_feeds import find_stablecoin_price, make_feeds
+from defi_leverage.protocols.crvusd.rate_curves import read_policies
 from defi_leverage.protocols.crvusd.readings import left_out_reading, market_reading, read_lent
 from defi_leverage.reading import Deployment, Reading
 
@@ -50,6 +51,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     if not factory.controllers:
         raise _error(chain, deployment, "has no market yet")
     markets = await read_markets(chain, factory)
+    policies = {} if factory.mints else await read_policies(chain, markets)
     coin = find_stablecoin_price([market for market in markets if not market.problem])
     readings: list[Reading] = []
     gaps: dict[str, str] = {}
@@ -63,7 +65,8 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
             failed |= {f"{loan.user} in {market.controller}": why for loan in loans or []}
             continue
         lent = await read_lent(chain, market)
-        readings.append(market_reading(chain, deployment, factory, market, feeds, loans, lent))
+        policy = policies.get(market.controller)
+        readings.append(market_reading(chain, deployment, factory, market, feeds, loans, lent, policy))
     if gaps:
         readings.append(left_out_reading(chain, deployment, factory, gaps, failed))
     return tuple(readings)

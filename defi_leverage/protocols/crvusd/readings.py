@@ -21,6 +21,7 @@ from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.protocols.crvusd.loans import Loan
 from defi_leverage.protocols.crvusd.markets import Factory, Market
 from defi_leverage.protocols.crvusd.price_feeds import MarketFeeds
+from defi_leverage.protocols.crvusd.rate_curves import Policy, lent_curve, minted_curve
 from defi_leverage.questions import ask
 from defi_leverage.reading import (
     NO_CAP,
@@ -73,6 +74,7 @@ def market_reading(
     feeds: MarketFeeds,
     loans: Sequence[Loan],
     lent: Lent | None,
+    policy: Policy | None,
 ) -> Reading:
     """The reading of one market that can be valued."""
     sound = sorted((loan for loan in loans if not loan.problem), key=lambda loan: loan.user)
@@ -82,6 +84,8 @@ def market_reading(
     borrow_rate = market.rate * SECONDS_PER_YEAR * (RAY // WAD)
     lend_rate = lent.rate * (RAY // WAD) if lent and lent.rate is not None else None
     held = market.held_collateral
+    minted = minted_curve(market) if factory.mints else None
+    curve = lent_curve(market, policy, lent.cash, lent.total) if lent else minted
     return Reading(
         chain=f"eip155:{chain.chain_id}",
         block_number=chain.block.number,
@@ -103,6 +107,7 @@ def market_reading(
                 borrow_rate,
                 None,
                 market.ceiling,
+                curve,
             ),
         ),
         accounts=tuple(_account(market, loan, feeds) for loan in sound),

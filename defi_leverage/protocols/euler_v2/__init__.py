@@ -30,6 +30,7 @@ from defi_leverage.protocols.euler_v2.price_feeds import (
     make_feeds,
     make_vault_feeds,
 )
+from defi_leverage.protocols.euler_v2.rate_models import read_curves
 from defi_leverage.protocols.euler_v2.readings import (
     Scene,
     left_out_reading,
@@ -119,6 +120,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         claims={address: answer[0] if answer else 0 for address, answer in zip(sound, converted, strict=True)},
         claim_scale=_FINE,
         owners=owners,
+        curves=await read_curves(chain, {address: vault for address, (vault, _) in sound.items()}),
     )
     readings = await _readings(scene, sound, borrowers, shares, routes, places)
     readings.sort(key=lambda reading: (-_borrowed_usd(reading), reading.venue.venue_id))

@@ -21,6 +21,7 @@ from defi_leverage.reading import (
     LegReading,
     MarketReading,
     OwnerLink,
+    RateCurve,
     Reading,
     VenueReading,
 )
@@ -42,7 +43,7 @@ class Scene:
 
     `venues`: the vaults that are read. `tokens`: every token of a feed. `leading`: by asset, the feeds of the way to
     the dollar that counts. `claims`: raw assets for a whole share, times 1e9, of vaults that are read. `owners`: who
-    registered the accounts that begin with these 38 digits.
+    registered the accounts that begin with these 38 digits. `curves`: of the vaults whose rate model is known.
     """
 
     chain: Chain
@@ -54,6 +55,7 @@ class Scene:
     claims: Mapping[str, int]
     claim_scale: int
     owners: Mapping[str, str]
+    curves: Mapping[str, RateCurve]
 
     @property
     def chain_name(self) -> str:
@@ -148,6 +150,7 @@ def vault_reading(
             borrow_rate_ray=borrow_rate,
             supply_cap_raw=vault.supply_cap,
             borrow_cap_raw=vault.borrow_cap,
+            curve=scene.curves.get(vault.address),
         )
     ]
     markets += [MarketReading(scene.asset_id(token), amount, 0, amount, 0, 0) for token, amount in sorted(held.items())]

@@ -8,7 +8,8 @@ a wad; the vault compares ticks of 0.15 %, so that positions that close to 1 may
 The deployment's address is the VaultResolver; `positions_resolver` is the VaultPositionsResolver, `eth_usd_feed` a
 Chainlink aggregator of the chain's own coin in USD. Vaults of smart collateral or debt (types T2 to T4) are left out by
 name. Interfaces: Instadapp/fluid-contracts-public, periphery/resolvers vault (commit a9949b4) and vaultPositions
-(a10da39). The vaults lend from Fluid's liquidity layer, whose lenders are not read.
+(a10da39). The vaults lend from Fluid's liquidity layer, whose lenders are not read; how its rates follow utilisation
+is said in `rate_curves`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import BPS, RAY, WAD, mul_div_down
 from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.fluid.price_feeds import Dollar, collateral_feed, dollar_feed, price_tokens
+from defi_leverage.protocols.fluid.rate_curves import read_curves
 from defi_leverage.protocols.fluid.vaults import RATE_SCALE, Vault, asset_reference, read_vaults
 from defi_leverage.questions import ask
 from defi_leverage.reading import (
@@ -31,6 +33,7 @@ from defi_leverage.reading import (
     FeedReading,
     LegReading,
     MarketReading,
+    RateCurve,
     Reading,
     VenueReading,
 )
@@ -65,6 +68,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         raise _error(deployment, f"{resolver} lists no vaults on {chain.name} at block {chain.block.number}")
     vaults, gaps = known
     tell("vaults", len(vaults), len(vaults))
+    curves = await read_curves(chain, resolver, vaults.values())
     held, unread = await _read_positions(chain, deployment, resolver, positions_resolver, tell)
     prices = price_tokens(vaults.values(), native)
     failed = {f"nft:{nft}": "the resolver does not answer its position" for nft in unread}
@@ -77,7 +81,8 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         if why:
             gaps[address] = why
         elif held.get(address):
-            readings.append(_reading(chain, deployment, resolver, vault, list(vaults.values()), prices, held[address]))
+            rest = list(vaults.values()), prices, held[address], curves.get(address)
+            readings.append(_reading(chain, deployment, resolver, vault, *rest))
     names = {address: vault.name for address, vault in vaults.items()}
     failed |= {f"nft:{p[0]} in {a}": gaps[a] for a in gaps for p in held.get(a, ()) if p[2] or p[3]}
     shown = {f"{names.get(address, 'vault')} {address}": why for address, why in gaps.items()}
@@ -119,6 +124,7 @@ def _reading(
     vaults: Sequence[Vault],
     prices: Mapping[str, Dollar],
     positions: Sequence[_Position],
+    curve: RateCurve | None,
 ) -> Reading:
     chain_name = f"eip155:{chain.chain_id}"
     asset_ids = {token: f"{chain_name}/{asset_reference(chain.chain_id, token)}" for token in prices}
@@ -147,6 +153,7 @@ def _reading(
                 cash_raw=vault.borrowable,
                 borrow_rate_ray=vault.borrow_rate * _BPS_RAY,
                 borrow_cap_raw=vault.borrow_limit,
+                curve=curve,
             ),
             MarketReading(
                 asset_id=collateral.asset_id,

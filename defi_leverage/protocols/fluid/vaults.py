@@ -25,6 +25,7 @@ class Vault:
 
     `price`: raw debt for raw collateral, times 1e27. `is_rate`: whether the oracle names exchange rates alone as its
     sources. `own_rate`: what the collateral's own contract says a whole one is worth, in wad; None where it does not.
+    `liquidity` lends the debt, whose rate there the vault charges times `borrow_magnifier` (bps).
     """
 
     address: str
@@ -45,6 +46,8 @@ class Vault:
     borrow_limit: int
     supply_rate: int
     borrow_rate: int
+    liquidity: str
+    borrow_magnifier: int
     problem: str
 
     @property
@@ -138,5 +141,7 @@ def _vault(address: str, data: Any, tokens: Mapping[str, Token], sources: Any, r
         borrow_limit=limits[3],
         supply_rate=prices[10],
         borrow_rate=prices[11],
+        liquidity=constants[0],
+        borrow_magnifier=configs[1],
         problem=next((str(why) for wrong, why in problems if wrong), ""),
     )

@@ -16,6 +16,7 @@ from defi_leverage.reading import (
     FeedReading,
     LegReading,
     MarketReading,
+    RateCurve,
     Reading,
     VenueReading,
 )
@@ -50,7 +51,7 @@ def ilk_reading(scene: Scene, ilk: Ilk, feed: FeedReading, vaults: Vaults) -> Re
     coin = scene.system.coin
     accounts = tuple(_account(scene, ilk, feed, urn, vault) for urn, vault in sorted(vaults.items()) if vault)
     collateral = sum(leg.amount_raw for account in accounts for leg in account.legs if leg.side == "collateral")
-    owed = debt_wad(ilk.art, ilk.rate)
+    owed, fee = debt_wad(ilk.art, ilk.rate), yearly_rate(ilk.fee)
     gaps = {}
     if (short := missing_debt(ilk, vaults)) > 0:
         gaps["vaults that no note names"] = (
@@ -77,8 +78,9 @@ def ilk_reading(scene: Scene, ilk: Ilk, feed: FeedReading, vaults: Vaults) -> Re
                 supply_raw=0,  # coins are minted, not lent
                 borrow_raw=_units(owed, coin.decimals),
                 cash_raw=0,
-                borrow_rate_ray=yearly_rate(ilk.fee),
+                borrow_rate_ray=fee,
                 borrow_cap_raw=_units(ilk.line // RAY, coin.decimals),
+                curve=RateCurve("fixed", {"rate": fee}),
             ),
         ),
         accounts=accounts,

@@ -68,7 +68,7 @@ PROTOCOLS = (
     "aave_v4",  # Stand-in of Aave v4: a hub and a spoke, dynamic configurations, premiums, a deficit, a dead reserve
     "fluid",  # Stand-in of Fluid: positions that are stale since a liquidation, smart collateral, a broken oracle
     "gmx_v2",  # stand-in of GMX v2: five perp markets in the DataStore's layout, readers of two releases
-    "synthetix_v3_perps",  # stand-in of Synthetix v3 perps: cross margin over three markets, one with a stale price
+    "synthetix_v3_perps",  # Synthetix v3 perps from its sources: cross margin over three markets, one of a stale price
     "gains",  # stand-in of gTrade: a diamond with three collaterals, trades of before and since v10
 )
 """In the order in which they are built."""

@@ -9,10 +9,17 @@ interface IHubToken {
     function decimals() external view returns (uint8);
 }
 
+interface IRateStrategy {
+    function calculateInterestRate(uint256 assetId, uint256 liquidity, uint256 drawn, uint256 deficit, uint256 swept)
+        external
+        view
+        returns (uint256);
+}
+
 /// Imitates what readers ask of a Hub of Aave v4: added shares against assets with virtual amounts of 1e6, a drawn index
-/// that grows linearly between updates, premium debt, fees on interest, caps and deficits by spoke. It does not imitate
-/// the interest rate strategy, reinvestment (`swept`), the fee receiver's shares or who may do what; premiums are those
-/// that the spoke names.
+/// that grows linearly between updates, premium debt, fees on interest, caps and deficits by spoke, liquidity that is
+/// swept away, and the rate of a strategy, where the asset has one, after each action; without one the rate stays. It
+/// does not imitate the fee receiver's shares or who may do what; premiums are those that the spoke names.
 contract Hub {
     uint256 internal constant RAY = 1e27;
     uint256 private constant VIRTUAL = 1e6;
@@ -60,6 +67,12 @@ contract Hub {
         return assets.length - 1;
     }
 
+    function setStrategy(uint256 assetId, address strategy) external {
+        accrue(assetId);
+        assets[assetId].irStrategy = strategy;
+        updateDrawnRate(assetId);
+    }
+
     function setCaps(uint256 assetId, address spoke, uint40 addCap, uint40 drawCap) external {
         SpokeData storage s = spokes[assetId][spoke];
         (s.addCap, s.drawCap, s.active) = (addCap, drawCap, true);
@@ -93,7 +106,7 @@ contract Hub {
         Asset storage a = assets[assetId];
         uint256 due = owed(assetId, getAssetDrawnIndex(assetId));
         uint256 unrealized = (due - owed(assetId, a.drawnIndex)) * a.liquidityFee / 1e4;
-        return a.liquidity + due + up(a.deficitRay) - a.realizedFees - unrealized;
+        return a.liquidity + a.swept + due + up(a.deficitRay) - a.realizedFees - unrealized;
     }
 
     function previewRemoveByShares(uint256 assetId, uint256 shares) public view returns (uint256) {
@@ -131,6 +144,15 @@ contract Hub {
         a.liquidity += uint120(amount);
         a.addedShares += uint120(shares);
         spokes[assetId][msg.sender].addedShares += uint120(shares);
+        updateDrawnRate(assetId);
+    }
+
+    function sweep(uint256 assetId, uint256 amount) external {
+        accrue(assetId);
+        IHubToken(assets[assetId].underlying).transfer(msg.sender, amount);
+        assets[assetId].liquidity -= uint120(amount);
+        assets[assetId].swept += uint120(amount);
+        updateDrawnRate(assetId);
     }
 
     function remove(uint256 assetId, uint256 shares, uint256 toLiquidator, address to) external {
@@ -141,6 +163,7 @@ contract Hub {
         a.liquidity -= uint120(amount);
         a.addedShares -= uint120(toLiquidator); // the rest are the fee receiver's
         spokes[assetId][msg.sender].addedShares -= uint120(shares);
+        updateDrawnRate(assetId);
     }
 
     function draw(uint256 assetId, uint256 amount, address to) external returns (uint256 shares) {
@@ -151,6 +174,7 @@ contract Hub {
         a.liquidity -= uint120(amount);
         a.drawnShares += uint120(shares);
         spokes[assetId][msg.sender].drawnShares += uint120(shares);
+        updateDrawnRate(assetId);
     }
 
     /// The premium of a position changes from what it was to what it is; `restoredRay` of it is paid.
@@ -173,6 +197,7 @@ contract Hub {
         s.premiumShares = uint120(uint256(int256(uint256(s.premiumShares)) + premiumShares));
         a.premiumOffsetRay += int200(offsetRay);
         s.premiumOffsetRay += int200(offsetRay);
+        updateDrawnRate(assetId);
     }
 
     function reportDeficit(uint256 assetId, uint256 shares, uint256 ray) external {
@@ -181,6 +206,16 @@ contract Hub {
         spokes[assetId][msg.sender].drawnShares -= uint120(shares);
         assets[assetId].deficitRay += uint200(ray);
         spokes[assetId][msg.sender].deficitRay += uint200(ray);
+        updateDrawnRate(assetId);
+    }
+
+    function updateDrawnRate(uint256 assetId) private {
+        Asset storage a = assets[assetId];
+        if (a.irStrategy == address(0)) return;
+        uint256 drawn = up(a.drawnShares * uint256(a.drawnIndex));
+        a.drawnRate = uint96(
+            IRateStrategy(a.irStrategy).calculateInterestRate(assetId, a.liquidity, drawn, up(a.deficitRay), a.swept)
+        );
     }
 
     function owed(uint256 assetId, uint256 index) private view returns (uint256) {

@@ -183,6 +183,13 @@ contract Spoke {
         emit Supply(id, msg.sender, user, shares, amount);
     }
 
+    function withdraw(uint256 id, uint256 amount, address user) external {
+        Hub hub = Hub(reserves[id].hub);
+        uint256 shares = hub.previewAddByAssets(reserves[id].assetId, amount);
+        positions[id][user].suppliedShares -= uint120(shares);
+        hub.remove(reserves[id].assetId, shares, shares, user);
+    }
+
     function borrow(uint256 id, uint256 amount, address user, uint256 premiumBps) external {
         Hub hub = Hub(reserves[id].hub);
         uint256 shares = hub.draw(reserves[id].assetId, amount, user);

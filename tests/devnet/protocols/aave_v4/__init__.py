@@ -19,12 +19,15 @@ if TYPE_CHECKING:
 
     from .. import Site
 
-__all__ = ["BONUS_CONFIG", "HAND", "build"]
+__all__ = ["BONUS_CONFIG", "HAND", "RATE_DATA", "build"]
 
 E18 = 10**18
 BONUS_CONFIG = (105 * 10**16, 9 * 10**17, 8000)  # target health factor, that of the maximum bonus, least share of it
 HAND = {"collateral": 10 * E18, "debt": 20_000 * E18}
 """WETH at 3,000 USD and a factor of 78 %, against DAI that bears no interest."""
+RATE_DATA = (8500, 100, 450, 6000)
+"""Of strategies that no asset has yet, in bps: optimal usage, base rate, growth before and after."""
+_SET_CURVE = "setInterestRateData(uint256,(uint16,uint32,uint32,uint32))"
 _RESERVES = ("WETH", "wstETH", "WBTC", "USDC", "DAI", "DEAD")
 _RATES = {"WETH": 0.02, "USDC": 0.06, "DEAD": 0.1}
 _TERMS = {  # collateral factor, maximum bonus, fee, in bps
@@ -49,6 +52,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     spoke = deploy(chain, owner, compiled["Spoke"], oracle, BONUS_CONFIG)
     dead_feed = deploy(chain, owner, compiled["Switch"], 10**8)
     feeds = site.feeds | {"DEAD": dead_feed}
+    strategies = {name: deploy(chain, owner, compiled[name]) for name in ("RateStrategy", "DeficitStrategy")}
     config = "(uint16,uint32,uint16)"
     setup = []
     for at, symbol in enumerate(_RESERVES):
@@ -58,6 +62,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
             transaction(owner, hub, "setCaps(uint256,address,uint40,uint40)", at, spoke, 10**6 * (at + 1), 2**40 - 1),
             transaction(owner, spoke, f"addReserve(address,uint16,{config})", hub, at, _TERMS[symbol]),
             transaction(owner, oracle, "setReserveSource(uint256,address)", at, feeds[symbol]),
+            *(transaction(owner, strategy, _SET_CURVE, at, RATE_DATA) for strategy in strategies.values()),
         ]
     chain.send(setup)
     ids = {symbol: at for at, symbol in enumerate(_RESERVES)}
@@ -149,6 +154,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
         "first_block": first_block,
         "hub": hub,
         "oracle": oracle,
+        "strategies": strategies,
         "reserves": ids,
         "tokens": {"DEAD": tokens["DEAD"]},
         "accounts": accounts,

@@ -157,6 +157,38 @@ contract CometStandIn {
         return rate(borrowCurve, utilization);
     }
 
+    function supplyKink() external view returns (uint256) {
+        return supplyCurve.kink;
+    }
+
+    function supplyPerSecondInterestRateBase() external view returns (uint256) {
+        return supplyCurve.base / YEAR;
+    }
+
+    function supplyPerSecondInterestRateSlopeLow() external view returns (uint256) {
+        return supplyCurve.slopeLow / YEAR;
+    }
+
+    function supplyPerSecondInterestRateSlopeHigh() external view returns (uint256) {
+        return supplyCurve.slopeHigh / YEAR;
+    }
+
+    function borrowKink() external view returns (uint256) {
+        return borrowCurve.kink;
+    }
+
+    function borrowPerSecondInterestRateBase() external view returns (uint256) {
+        return borrowCurve.base / YEAR;
+    }
+
+    function borrowPerSecondInterestRateSlopeLow() external view returns (uint256) {
+        return borrowCurve.slopeLow / YEAR;
+    }
+
+    function borrowPerSecondInterestRateSlopeHigh() external view returns (uint256) {
+        return borrowCurve.slopeHigh / YEAR;
+    }
+
     function getReserves() public view returns (int256) {
         return
             int256(IToken(baseToken).balanceOf(address(this))) - int256(totalSupply()) + int256(totalBorrow());

@@ -5,6 +5,11 @@ import "Llamma.sol";
 
 interface IToken {
     function balanceOf(address holder) external view returns (uint256);
+    function transfer(address to, uint256 amount) external returns (bool);
+}
+
+interface IPolicy {
+    function rate(address controller) external view returns (uint256);
 }
 
 interface IAnswer {
@@ -13,8 +18,9 @@ interface IAnswer {
 }
 
 /// Imitates the Controller of a crvUSD or LlamaLend market: loans that grow with the AMM's rate, the list of loans, each
-/// loan's discount, user_state, health. It does not imitate borrowing's limits, repayment, liquidation, tokens or the
-/// monetary policy: anyone opens any loan for anybody.
+/// loan's discount, user_state, health, and the rate that its monetary policy gives the AMM. It does not imitate
+/// borrowing's limits, repayment, liquidation or tokens: anyone opens any loan for anybody, and `payOut` stands for the
+/// vault's transferFrom.
 contract LoanController {
     struct Loan {
         uint256 initialDebt;
@@ -27,7 +33,9 @@ contract LoanController {
     bool private immutable saysBorrowed;
     uint256 private immutable precisionX;
     uint256 private immutable precisionY;
+    uint256 private constant MAX_RATE = 43959106799;
     uint256 public liquidation_discount;
+    IPolicy public monetary_policy;
     mapping(address => uint256) public liquidation_discounts;
     address[] public loans;
     mapping(address => Loan) private loan;
@@ -46,6 +54,20 @@ contract LoanController {
 
     function setDiscount(uint256 discount) external {
         liquidation_discount = discount;
+    }
+
+    function setPolicy(IPolicy policy) external {
+        monetary_policy = policy;
+    }
+
+    function save_rate() public {
+        uint256 rate = monetary_policy.rate(address(this));
+        amm.setRate(rate < MAX_RATE ? rate : MAX_RATE);
+    }
+
+    function payOut(address to, uint256 amount) external {
+        IToken(borrowed).transfer(to, amount);
+        save_rate();
     }
 
     function createLoan(address user, uint256 collateral, uint256 debt_, uint256 count, int256 n1) external {
@@ -128,7 +150,7 @@ contract LendFactory {
     }
 }
 
-/// Imitates a LlamaLend Vault's totals, share price and rate; nobody deposits, the number of shares is given.
+/// Imitates a LlamaLend Vault's totals, share price and rate; nobody deposits, and what is withdrawn is nobody's shares.
 contract LendVault {
     string public symbol;
     uint8 public constant decimals = 18;
@@ -146,6 +168,10 @@ contract LendVault {
 
     function convertToAssets(uint256 shares) external view returns (uint256) {
         return shares * totalAssets() / totalSupply;
+    }
+
+    function withdraw(uint256 assets) external {
+        controller.payOut(msg.sender, assets);
     }
 
     function lend_apr() external view returns (uint256) {

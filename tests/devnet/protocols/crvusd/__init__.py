@@ -20,6 +20,10 @@ A = 100
 DISCOUNT = 6 * 10**16
 RATE = 3 * 10**9  # a second, wad: 9.5 % a year
 AGGREGATED = 998 * 10**15
+BOUNDS = 158_548_959, 15_854_895_900  # 0.5 % and 50 % a year
+AVERAGE = 2 * 10**9  # 6.3 % a year
+HYPERBOLA = 1_066_666_666_666_666_666, 177_777_777_777_777_777, 333_333_333_333_333_334, 31_709_791
+"""u_inf, A, r_minf and shift: half of another rate at no use, just that at 80 %, thrice that at 100 %; and 0.1 %."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,20 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     add("btc_eth", (wbtc, weth), (8, 18), 33, ((btc, eth), *plain, *none), mints=False)
     add("broken", (weth, crvusd), (18, 18), 3_300, ((eth, *usd), *in_usd, *none), mints=True)
 
+    sides = {key: (compiled["SemilogPolicy"], markets[key].borrowed, *BOUNDS) for key in ("wsteth_lend", "short")}
+    log_ratio = 4_605_170_185_988_091_368_035_982_909  # of 100
+    policies = {
+        "wsteth_lend": deploy(chain, owner, *sides["wsteth_lend"], log_ratio, 0),
+        "short": deploy(chain, owner, *sides["short"], log_ratio, 10**6),
+        "savings": deploy(chain, owner, compiled["SecondaryPolicy"], crvusd, markets["weth"].amm, HYPERBOLA),
+    }
+    other_policies = {
+        name: deploy(chain, owner, compiled[name], crvusd, AVERAGE, HYPERBOLA) for name in ("SusdePolicy", "EmaPolicy")
+    }
+    chain.send(
+        [transaction(owner, markets[key].controller, "setPolicy(address)", made) for key, made in policies.items()]
+    )
+
     def borrow(
         key: str, kind: str, count: int, sizes: tuple[float, float], bands: tuple[int, int], share: float
     ) -> None:
@@ -151,6 +169,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
             key: {"controller": made.controller, "amm": made.amm, "oracle": made.oracle, "vault": made.vault}
             for key, made in markets.items()
         },
+        "policies": other_policies,
         "accounts": accounts,
         "hand": hand,
     }

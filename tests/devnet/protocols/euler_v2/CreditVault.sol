@@ -27,16 +27,22 @@ interface IShares is IToken {
     function seize(address from, address to, uint256 shares) external;
 }
 
+interface IRateModel {
+    function computeInterestRate(address vault, uint256 cash, uint256 borrows) external returns (uint256);
+}
+
 /// Imitates an EVault of the Euler Vault Kit as its readers see it, with its arithmetic: debt in 2^-31 of a raw unit and
 /// rounded up, an accumulator that compounds every second, fees that are shares of nobody yet, a virtual deposit of 1e6,
-/// liquidation LTVs that ramp down, liquidity in the unit of account, and the largest liquidation at a discount that
-/// grows with the violation. It does not imitate proxies, modules, hooks, bid and ask prices, cool-off, the balance
+/// liquidation LTVs that ramp down, liquidity in the unit of account, the largest liquidation at a discount that grows
+/// with the violation, and the rate that a model, where there is one, answers after each action, up to the highest that
+/// is accepted. Without a model the rate is the one it is configured with, where an EVault's is 0. It does not imitate proxies, modules, hooks, bid and ask prices, cool-off, the balance
 /// tracker or who may do what: anyone deposits, borrows and governs for anyone.
 contract CreditVault {
     uint256 private constant SHIFT = 31;
     uint256 private constant VIRTUAL = 1e6;
     uint256 private constant SCALE = 1e4;
     uint256 private constant RAY = 1e27;
+    uint256 private constant HIGHEST_RATE = 291867278914945094175; // 1,000,000 % a year
 
     struct Limits {
         uint16 borrow;
@@ -69,6 +75,7 @@ contract CreditVault {
     uint16 public maxLiquidationDiscount;
     uint16 public interestFee;
     uint256 public interestRate;
+    address public interestRateModel;
     uint16 private supplyCap;
     uint16 private borrowCap;
     uint256 private updated;
@@ -92,9 +99,15 @@ contract CreditVault {
     // Governance
 
     function configure(uint256 rate, uint16 fee, uint16 discount, uint16 supplyCap_, uint16 borrowCap_) external {
-        touch();
+        accrue();
         (interestRate, interestFee, maxLiquidationDiscount) = (rate, fee, discount);
         (supplyCap, borrowCap) = (supplyCap_, borrowCap_);
+    }
+
+    function setInterestRateModel(address model) external {
+        accrue();
+        (interestRateModel, interestRate) = (model, 0);
+        ask();
     }
 
     function setLTV(address collateral, uint16 borrowLTV, uint16 liquidationLTV, uint32 ramp) external {
@@ -142,9 +155,24 @@ contract CreditVault {
         }
     }
 
-    function touch() public {
+    function accrue() private {
         stored = current();
         updated = block.timestamp;
+    }
+
+    function touch() external {
+        accrue();
+        ask();
+    }
+
+    /// What the model answers is the rate from now on; a model that reverts leaves it as it was.
+    function ask() private {
+        if (interestRateModel == address(0)) return;
+        try IRateModel(interestRateModel).computeInterestRate(address(this), cash, roundUp(stored.borrows)) returns (
+            uint256 rate
+        ) {
+            interestRate = rate < HIGHEST_RATE ? rate : HIGHEST_RATE;
+        } catch {}
     }
 
     function totalSupply() external view returns (uint256) {
@@ -176,13 +204,26 @@ contract CreditVault {
     // Positions
 
     function deposit(uint256 amount, address receiver) external returns (uint256 shares) {
-        touch();
+        accrue();
         IToken(asset).transferFrom(msg.sender, address(this), amount);
         shares = amount * (stored.shares + VIRTUAL) / (cash + roundUp(stored.borrows) + VIRTUAL);
         cash += amount;
         stored.shares += shares;
         balanceOf[receiver] += shares;
         emit Transfer(address(0), receiver, shares);
+        ask();
+    }
+
+    function withdraw(uint256 amount, address receiver, address owner) external returns (uint256 shares) {
+        accrue();
+        uint256 total = cash + roundUp(stored.borrows) + VIRTUAL;
+        shares = (amount * (stored.shares + VIRTUAL) + total - 1) / total;
+        cash -= amount;
+        stored.shares -= shares;
+        balanceOf[owner] -= shares;
+        IToken(asset).transfer(receiver, amount);
+        emit Transfer(owner, address(0), shares);
+        ask();
     }
 
     function transfer(address from, address to, uint256 shares) public {
@@ -197,19 +238,20 @@ contract CreditVault {
 
     /// `borrow` for an account, which must have this vault as its controller.
     function borrow(uint256 amount, address account) external {
-        touch();
+        accrue();
         requireController(account);
         debts[account] = Debt(exactDebt(account, stored.accumulator) + (amount << SHIFT), stored.accumulator);
         stored.borrows += amount << SHIFT;
         cash -= amount;
         IToken(asset).transfer(account, amount);
         emit Borrow(account, amount);
+        ask();
         (uint256 collateral, uint256 liability) = accountLiquidity(account, false);
         require(collateral > liability, "E_AccountLiquidity");
     }
 
     function repay(uint256 amount, address account) external {
-        touch();
+        accrue();
         uint256 exact = exactDebt(account, stored.accumulator);
         if (amount == type(uint256).max) amount = roundUp(exact);
         uint256 left = (roundUp(exact) - amount) << SHIFT;
@@ -218,6 +260,7 @@ contract CreditVault {
         cash += amount;
         IToken(asset).transferFrom(msg.sender, address(this), amount);
         emit Repay(account, amount);
+        ask();
         if (left == 0) IConnector(EVC).release(account);
     }
 

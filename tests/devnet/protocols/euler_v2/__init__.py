@@ -86,6 +86,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
         "gone": gone,
         "whale": whale,
         "stale_adapter": stale,
+        "models": _deploy_models(euler),
         "broken": list(BROKEN),
     }
 
@@ -111,6 +112,19 @@ _LTV = {  # debt, collateral: borrow and liquidation LTV
     ("STALE", "WETH"): (8000, 8500),
     ("FOO", "BAR"): (8000, 8500),
 }
+
+
+def _deploy_models(euler: Euler) -> dict[str, str]:
+    """Rate models that no vault has yet: 1 % at no use, 6 % at 80 % and 86 % at all; 8 % at a target of 85 %."""
+    all_, year = 2**32 - 1, 365 * DAY
+    rates = [int(rate * 10**27 / year) for rate in (0.01, 0.05 / 0.8 / all_, 0.8 / 0.2 / all_)]
+    bounds = [int(rate * E18 / year) for rate in (0.08, 0.005, 1.2)]
+    return {
+        "kink": euler.deploy("KinkModel", *rates, all_ * 8 // 10),
+        "bent": euler.deploy("BentModel", *rates, all_ * 8 // 10),
+        "excessive": euler.deploy("KinkModel", *rates[:2], rates[2] * 12, all_ * 8 // 10),
+        "adaptive": euler.deploy("AdaptiveModel", 85 * E18 // 100, *bounds, 5 * E18, 40 * E18 // year),
+    }
 
 
 def _deploy_vaults(site: Site, euler: Euler) -> str:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.26;
 
+import {LiquidityLayer} from "LiquidityLayer.sol";
 import {Vault, IPrice} from "Vault.sol";
 
 interface IAnswer {
@@ -164,8 +165,13 @@ contract Resolvers {
         address owner;
     }
 
+    LiquidityLayer public immutable LIQUIDITY_RESOLVER;
     address[] private vaults;
     Nft[] private nfts;
+
+    constructor(LiquidityLayer layer) {
+        LIQUIDITY_RESOLVER = layer;
+    }
 
     function list(address vault) external {
         vaults.push(vault);
@@ -202,10 +208,12 @@ contract Resolvers {
         Vault v = Vault(vault);
         Vault.Terms memory t = v.terms();
         d.vault = vault;
+        d.constantVariables.liquidity = address(LIQUIDITY_RESOLVER);
         d.constantVariables.vaultType = v.vaultType();
         d.constantVariables.supplyToken.token0 = v.supplyToken();
         d.constantVariables.borrowToken.token0 = v.borrowToken();
         if (d.constantVariables.vaultType != 10000) d.isSmartCol = true;
+        d.configs.borrowRateMagnifier = t.borrowMagnifier;
         d.configs.collateralFactor = t.collateralFactor;
         d.configs.liquidationThreshold = t.liquidationThreshold;
         d.configs.liquidationMaxLimit = t.liquidationMaxLimit;
@@ -217,7 +225,9 @@ contract Resolvers {
         d.exchangePricesAndRates.prices[6] = supplyPrice;
         d.exchangePricesAndRates.prices[7] = borrowPrice;
         d.exchangePricesAndRates.supplyRateVault = t.supplyRate;
-        d.exchangePricesAndRates.borrowRateVault = t.borrowRate;
+        uint256 rate = LIQUIDITY_RESOLVER.getOverallTokenData(v.borrowToken()).borrowRate;
+        d.exchangePricesAndRates.borrowRateLiquidity = rate;
+        d.exchangePricesAndRates.borrowRateVault = int256(rate * t.borrowMagnifier / 1e4);
         d.totalSupplyAndBorrow.totalSupplyVault = v.rawSupply() * supplyPrice / 1e12;
         d.totalSupplyAndBorrow.totalBorrowVault = v.rawBorrow() * borrowPrice / 1e12;
         d.limitsAndAvailability.withdrawable = d.totalSupplyAndBorrow.totalSupplyVault;

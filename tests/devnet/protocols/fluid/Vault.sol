@@ -8,7 +8,8 @@ interface IPrice {
 /// Imitates a Fluid vault of type T1 as its resolvers see it: raw amounts against exchange prices of 12 decimals that grow
 /// with time, and lazy liquidation: a liquidation lowers every position above a ratio of debt to collateral to that
 /// ratio, but the position's own storage stays as it was until somebody asks for the latest. It does not imitate ticks,
-/// branches, their rounding and dust, the absorption of positions, the liquidity layer, tokens that move, or limits.
+/// branches, their rounding and dust, the absorption of positions, tokens that move, or limits; its exchange prices grow
+/// by its terms, not by the liquidity layer's rate times the magnifier, which its resolver reports.
 contract Vault {
     uint256 public constant ONE = 1e27;
 
@@ -30,6 +31,7 @@ contract Vault {
         uint16 liquidationPenalty;
         int256 supplyRate;
         int256 borrowRate;
+        uint16 borrowMagnifier;
     }
 
     address public immutable supplyToken;

@@ -17,19 +17,25 @@ if TYPE_CHECKING:
 
     from .. import Site
 
-__all__ = ["HAND", "TERMS", "build"]
+__all__ = ["HAND", "OPERATE", "POOLS", "TERMS", "build"]
 
+OPERATE = "operate(address,int256,int256,int256,int256)"
 NATIVE = "0xEeeeeEeeeEeEeeEeEeEeeEEEeeeeEeeeeeeeEEeE"
 E18 = 10**18
 RATE = 118 * 10**16
-TERMS = {  # collateral factor, threshold, maximum, penalty in bps; supply and borrow rate in bps a year
-    "eth_usdc": (8700, 9200, 9500, 100, 150, 600),
-    "wsteth_eth": (9300, 9600, 9800, 50, 0, 250),
-    "wsteth_usdc": (8000, 8500, 9000, 300, 0, 600),
-    "wbtc_usdc": (8000, 8500, 9000, 300, 0, 0),
-    "smart": (8000, 8500, 9000, 300, 0, 0),
-    "broken": (8000, 8500, 9000, 300, 0, 0),
+TERMS = {  # collateral factor, threshold, maximum, penalty in bps; supply and borrow rate in bps a year; magnifier
+    "eth_usdc": (8700, 9200, 9500, 100, 150, 600, 10_000),
+    "wsteth_eth": (9300, 9600, 9800, 50, 0, 250, 12_500),
+    "wsteth_usdc": (8000, 8500, 9000, 300, 0, 600, 10_000),
+    "wbtc_usdc": (8000, 8500, 9000, 300, 0, 0, 0),
+    "smart": (8000, 8500, 9000, 300, 0, 0, 10_000),
+    "broken": (8000, 8500, 9000, 300, 0, 0, 10_000),
 }
+POOLS = {
+    "usdc": ((8500, 9300, 0, 550, 800, 4000), 1000, (100_000_000 * 10**6, 0, 86_600_000 * 10**6, 0)),
+    "eth": ((9000, 0, 250, 10_000), 2000, (900 * E18, 100 * E18, 720 * E18, 0)),
+}
+"""Corners and fee in bps; supplied and borrowed, each with and without interest: utilisations of 86.6 % and 72 %."""
 HAND = {"collateral": 2 * 10**8, "debt": 100_000 * 10**6}
 """WBTC at 90,000 USD and a threshold of 85 %, USDC, neither with interest."""
 
@@ -39,11 +45,20 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     chain, owner, rng, feeds = site.chain, site.owner, site.rng, site.feeds
     first_block = chain.head()[0] + 1
     compiled = compile_contracts("0.8.26", Path(__file__).parent.glob("*.sol"), viaIR=True, evmVersion="paris")
-    resolver = deploy(chain, owner, compiled["Resolvers"])
+    layer = deploy(chain, owner, compiled["LiquidityLayer"])
+    resolver = deploy(chain, owner, compiled["Resolvers"], layer)
     wsteth = deploy(chain, owner, compiled["RatedToken"], "wstETH", RATE)
     tokens = {"eth": NATIVE, "wsteth": wsteth, "wbtc": site.tokens["WBTC"], "usdc": site.tokens["USDC"]}
     places = {"eth": 18, "wsteth": 18, "wbtc": DECIMALS["WBTC"], "usdc": DECIMALS["USDC"]}
     prices = {"eth": feeds["WETH"], "wsteth": feeds["WETH"], "wbtc": feeds["WBTC"], "usdc": feeds["USDC"]}
+    for key, (corners, fee, amounts) in POOLS.items():
+        held = sum(amounts[:2]) - sum(amounts[2:])
+        calls = [transaction(owner, layer, "configure(address,uint256[],uint256)", tokens[key], corners, fee)]
+        if tokens[key] == NATIVE:
+            chain.session.call("anvil_setBalance", layer, hex(held))
+        else:
+            calls.append(transaction(owner, tokens[key], "mint(address,uint256)", layer, held))
+        chain.send([*calls, transaction(owner, layer, OPERATE, tokens[key], *amounts)])
     vaults, oracles, sides = {}, {}, {}
     for key, terms in TERMS.items():
         above, below = key.split("_") if "_" in key else ("wbtc", "usdc")
@@ -103,6 +118,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
         "address": resolver,
         "first_block": first_block,
         "options": options,
+        "layer": layer,
         "vaults": vaults,
         "tokens": tokens,
         "accounts": accounts,
