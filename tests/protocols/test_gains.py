@@ -234,6 +234,42 @@ async def test_signs_of_funding_and_fees(scene: Scene) -> None:
         assert grown == pytest.approx(expected, rel=1e-2)
 
 
+async def test_funding_that_is_switched_off(scene: Scene) -> None:
+    """The diamond still answers with the last rate (FundingFeesUtils.getPairPendingAccFundingFees), which nobody pays.
+
+    Of BTC in USDC alone: in the other collaterals it goes on.
+    """
+    diamond, btc = scene.told["diamond"], scene.told["pairs"].index("BTC/USD")
+    call = (diamond, "stopFunding(uint8,uint16,uint64)", 1, btc, 90_000 * PRICE)
+    scene.devnet.send_many([transaction(OWNER, *call)])
+    rate = scene.devnet.call(
+        diamond, "getPairPendingAccFundingFees(uint8,uint16,uint64)", "(int128,int128,int56)", 1, btc, PRICE
+    )
+    assert rate[2] == 6 * 10**11
+    now = {reading.venue.name.split()[-1]: reading for reading in await read(scene.devnet)}
+    for name, reading in now.items():
+        names = {asset.asset_id: asset.symbol for asset in reading.assets}
+        (found,) = [m.funding_rate_wad for m in reading.perp_markets if names[m.asset_id] == "BTC/USD"]
+        assert found == (0 if name == "USDC" else 6 * 10**11 * 365 * 86_400 // 100)
+
+
+async def test_open_interest_is_compared_in_tokens(scene: Scene) -> None:
+    """BTC was opened with half a per cent of price impact of the skew, which is not in its tokens: no gap for that."""
+    diamond, btc = scene.told["diamond"], scene.told["pairs"].index("BTC/USD")
+    assert not [name for reading in scene.readings.values() for name in reading.gaps if "open interest" in name]
+    scene.devnet.send_many([transaction(OWNER, diamond, "addOi(uint8,uint16,uint128)", 2, btc, WAD)])
+    gaps = [name for reading in await read(scene.devnet) for name in reading.gaps if "open interest" in name]
+    assert gaps == ["open interest of BTC/USD long in WETH"]
+
+
+async def test_trading_that_is_paused(scene: Scene) -> None:
+    """In close-only, liquidations go on (TradingCallbacksUtils: tradingActivatedOrCloseOnly)."""
+    for state, is_told in ((1, False), (2, True)):
+        call = (scene.told["diamond"], "setTradingActivated(uint8)", state)
+        scene.devnet.send_many([transaction(OWNER, *call)])
+        assert ("trading" in (await read(scene.devnet))[0].gaps) is is_told
+
+
 def test_the_snapshot_and_who_is_liquidated(scene: Scene) -> None:
     """Those whose price is beyond their liquidation price, and nobody else; the vault is the insurance fund."""
     snapshot = from_readings(list(scene.readings.values()))
@@ -338,7 +374,7 @@ def test_a_liquidation_price_that_is_not_reproduced_sets_the_trade_aside() -> No
     right = liquidation_price(trade, 0, 2 * 10**8, 10**12)
     assert right == 91 * PRICE + PRICE * 2 // 100  # 90 % over ten, and half of the spread of 0.04 %
     assert isinstance(assess(trade, terms, held, 100 * PRICE, right, 10**12, 10**8), State)
-    for wrong in (91 * PRICE - 3, 91 * PRICE + PRICE * 5 // 100 + 3):  # no spread, and the most
+    for wrong in (right - 1, right + 1, 91 * PRICE):  # and without a spread
         assert "liquidation price" in str(assess(trade, terms, held, 100 * PRICE, wrong, 10**12, 10**8))
     old = replace(trade, version=0)
     assert "liquidation price" in str(assess(old, terms, held, 100 * PRICE, right, 10**12, 10**8))

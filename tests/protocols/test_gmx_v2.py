@@ -22,7 +22,10 @@ from defi_leverage.protocols import gmx_v2
 from defi_leverage.protocols._perps import share_of_notional
 from defi_leverage.protocols.gmx_v2.arithmetic import FLOAT, Position, State, Stored, Terms, View, assess
 from defi_leverage.protocols.gmx_v2.keys import key, member_key
+from defi_leverage.protocols.gmx_v2.markets import Sides, funding_rate
+from defi_leverage.protocols.gmx_v2.positions import is_forced
 from defi_leverage.protocols.gmx_v2.prices import parse_prices
+from defi_leverage.protocols.gmx_v2.venue import Venue
 from defi_leverage.reading import AccountReading, Deployment, Reading
 from defi_leverage.snapshot import from_readings
 from tests.devnet.build import OWNER
@@ -295,6 +298,20 @@ async def test_the_release_before(scene: Scene) -> None:
     assert sum(old[a.address].collateral_base_raw > a.collateral_base_raw for a in large) > 30
 
 
+async def test_the_release_is_told_by_any_position_that_answers(scene: Scene) -> None:
+    """At prices of 0 the view reverts, as it does for a position without size: another one tells."""
+    told, tokens = scene.told, scene.devnet.tokens
+    market = told["markets"]["plain"]
+    props = (market["token"], market["index"], tokens["WETH"], tokens["USDC"])
+    quoted = tuple((price, price) for price in scene.prices("plain"))
+    sample = bytes.fromhex(told["hand"][2:])
+    async with open_chain("devnet", scene.devnet.chain_id, [scene.devnet.url]) as chain:
+        for name, is_later in (("Reader22", True), ("Reader21", False)):
+            venue = Venue(told["store"], told["readers"][name], told["desk"])
+            dead, alive = (sample, props, ((0, 0),) * 3), (sample, props, quoted)
+            assert [await is_forced(chain, venue, of) for of in ([dead, alive], [dead], [])] == [is_later, False, False]
+
+
 async def test_an_unknown_release_is_refused_account_by_account(scene: Scene) -> None:
     readings = await read(scene.devnet, reader_contract=scene.told["readers"]["ReaderNext"])
     failed = [why for reading in readings for why in reading.failed.values()]
@@ -332,14 +349,60 @@ async def test_stale_feeds_and_prices_of_the_configuration(scene: Scene) -> None
         await read(devnet, prices=())
 
 
-def test_auto_deleveraging_and_the_cap_on_profit_are_told(scene: Scene) -> None:
+async def test_auto_deleveraging_and_the_cap_on_profit_are_told(scene: Scene) -> None:
     single = scene.by_name["single"]
     assert sorted(single.gaps) == [
         "auto-deleveraging of longs of WETH [WETH-WETH]",
         "profit of 2 positions of WETH [WETH-WETH]",
     ]
-    assert "allowed are 0.0 %" in single.gaps["auto-deleveraging of longs of WETH [WETH-WETH]"]
+    why = "auto-deleveraging of longs of WETH [WETH-WETH]"
+    assert single.gaps[why].startswith("it is off, and a keeper may switch it on: their profit is ")
+    assert single.gaps[why].endswith("% of the pool, allowed are 0.00 %")
     assert all("deleveraging" not in name for name in scene.by_name["ETH"].gaps)
+    for name in ("single", "ETH"):
+        at = key("IS_ADL_ENABLED", scene.told["markets"][name]["token"], True)
+        scene.devnet.transact(OWNER, scene.told["store"], "setBool(bytes32,bool)", at, True)
+    now = Scene(scene.devnet, scene.told, await read(scene.devnet)).by_name
+    assert now["single"].gaps[why].startswith("it is on: their profit is ")
+    assert now["ETH"].gaps["auto-deleveraging of longs of WETH [WETH-USDC]"].startswith("it is on, and closes nobody")
+
+
+async def test_a_disabled_market_is_told(scene: Scene) -> None:
+    """Its positions are read as before; nothing is carried out in it (BaseOrderUtils: getEnabledMarket)."""
+    at = key("IS_MARKET_DISABLED", scene.told["markets"]["single"]["token"])
+    scene.devnet.transact(OWNER, scene.told["store"], "setBool(bytes32,bool)", at, True)
+    now = Scene(scene.devnet, scene.told, await read(scene.devnet)).by_name
+    assert sorted(now["single"].gaps) == ["market WETH [WETH-WETH]", "profit of 2 positions of WETH [WETH-WETH]"]
+    assert len(now["single"].accounts) == len(scene.by_name["single"].accounts)
+
+
+async def test_a_saved_rate_against_the_larger_side(scene: Scene) -> None:
+    """1e-9 a second that shorts pay, the smaller side: 3.1536 % of theirs a year since v2.2; before, of the longs'."""
+    store, token = scene.told["store"], scene.told["markets"]["ETH"]["token"]
+    at = key("SAVED_FUNDING_FACTOR_PER_SECOND", token)
+    scene.devnet.transact(OWNER, store, "setInt(bytes32,int256)", at, -(10**21))
+    now = Scene(scene.devnet, scene.told, await read(scene.devnet)).by_name["ETH"]
+    assert now.perp_markets[0].funding_rate_wad == -31_536 * WAD // 10**6
+    before = await read(scene.devnet, reader_contract=scene.told["readers"]["Reader21"])
+    (old,) = [reading.perp_markets[0] for reading in before if reading.venue.address == token]
+    sides = []
+    for side in (True, False):
+        keys = [key("OPEN_INTEREST", token, scene.devnet.tokens[name], side) for name in ("WETH", "USDC")]
+        sides.append(sum(scene.devnet.call(store, "getUint(bytes32)", "(uint256)", of)[0] for of in keys))
+    assert sides[0] > 1.1 * sides[1]
+    assert (old.funding_rate_wad or 0) / WAD == pytest.approx(-0.031536 * sides[0] / sides[1], rel=1e-12)
+
+
+def test_the_rate_of_those_who_pay() -> None:
+    """GMX changelogs/v2.2.md: of the side paying, not of the larger. 200 long, 100 short, a second's factor 1e-30."""
+    words, interest = [0] * 29, Sides(200, 100)
+    words[15] = 1
+    assert funding_rate(words, interest, True) == -YEAR
+    assert funding_rate(words, interest, False) == -2 * YEAR
+    words[14] = 1
+    assert funding_rate(words, interest, True) == funding_rate(words, interest, False) == YEAR
+    assert funding_rate(words, Sides(0, 100), True) == 0
+    assert funding_rate(words[:15], interest, True) is None
 
 
 def test_markets(scene: Scene) -> None:
@@ -490,8 +553,8 @@ def test_a_requirement_as_a_share_of_the_notional() -> None:
     assert share_of_notional(10, Fraction(60), Fraction(50), Fraction(100)) == (WAD // 5, Fraction(0))
     ratio, due = share_of_notional(10, Fraction(1000), Fraction(10), Fraction(100))
     assert (ratio, due) == (WAD // 10, Fraction(90))
-    assert share_of_notional(10, Fraction(1000), None, Fraction(100)) == (WAD // 10, Fraction(100))
-    assert share_of_notional(1, Fraction(1), None, Fraction(100)) == (WAD // 2, Fraction(100))
+    assert share_of_notional(1, Fraction(1), Fraction(1), Fraction(100)) == (WAD // 2, Fraction(199, 2))
+    assert share_of_notional(10, Fraction(1000), None, Fraction(100)) == (10**6, Fraction(100))  # 1e-12: no share
 
 
 def test_a_view_that_is_not_reproduced_sets_the_position_aside() -> None:
@@ -501,8 +564,14 @@ def test_a_view_that_is_not_reproduced_sets_the_position_aside() -> None:
     for view, why in (
         (replace(right, remaining_usd=1_000 * FLOAT + 1), "impact"),
         (replace(right, remaining_usd=989 * FLOAT), "impact"),
+        (replace(right, remaining_usd=991 * FLOAT), None),  # of before v2.2, cut in what the reader tells of it
         (replace(right, minimum_usd=1), "it must have"),
         (replace(right, is_liquidatable=True), "whether it can be liquidated"),
     ):
-        assert why in str(assess(position, terms, Stored(0, 0), view, 10**15, 10**15, True))
+        found = assess(position, terms, Stored(0, 0), view, 10**15, 10**15, True)
+        assert isinstance(found, State) if why is None else why in str(found)
+    put_off = replace(position, pending_impact=-(10**16))  # 10 USD of it at 1,000, the most that counts
+    for lost, is_right in ((10, True), (9, False), (0, False)):
+        view = replace(right, remaining_usd=(1_000 - lost) * FLOAT)
+        assert isinstance(assess(put_off, terms, Stored(0, 0), view, 10**15, 10**15, True), State) is is_right
     assert "profit" in str(assess(position, terms, Stored(0, 0), right, 10**15 + 1, 10**15, True))

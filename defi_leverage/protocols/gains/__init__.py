@@ -9,8 +9,9 @@ margin that must be left is in dollars of today. What a pair is worth in dollars
 Signs: funding is positive where the trade owes it (getTradeFundingFeesCollateral), a rate where longs pay shorts; a
 borrowing fee is owed to the vault. The vault is the other side of all trades: it takes what margin is left at a
 liquidation, and bears what margin does not pay; what it holds is the insurance fund. Nobody is auto-deleveraged.
-Maintenance margin depends on a trade's leverage and not on its notional, so that markets have no tiers. Not modelled:
-price impact of closing beyond the fixed spread, discounts of fees, orders that are not yet trades.
+Maintenance margin depends on a trade's leverage and not on its notional, so that markets have no tiers. Liquidation
+goes by the oracle's price as it is, without the price impact of the skew (TradingCallbacksUtils). Not modelled: price
+impact of closing beyond the fixed spread, discounts of fees, orders that are not yet trades.
 """
 
 from collections import defaultdict
@@ -18,21 +19,20 @@ from collections import defaultdict
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
-from defi_leverage.fixed_point import SECONDS_PER_YEAR, WAD
 from defi_leverage.protocols import Progress, silence
-from defi_leverage.protocols.gains.accounts import Quote, account_of, units_of
+from defi_leverage.protocols.gains.accounts import Quote, account_of
 from defi_leverage.protocols.gains.arithmetic import PRICE, Held, Trade
+from defi_leverage.protocols.gains.markets import read_perp_markets
 from defi_leverage.protocols.gains.prices import PricedPair, parse_prices, read_pairs
 from defi_leverage.protocols.gains.trades import find_trades, name_of, read_fees
 from defi_leverage.protocols.gains.vaults import Vault, read_terms, read_vaults
-from defi_leverage.questions import ask, ask_all
+from defi_leverage.questions import ask
 from defi_leverage.reading import (
     AccountReading,
     AssetReading,
     Deployment,
     FeedReading,
     MarketReading,
-    PerpMarketReading,
     Reading,
     VenueReading,
 )
@@ -40,6 +40,7 @@ from defi_leverage.reading import (
 __all__ = ["OPTIONS", "read"]
 
 OPTIONS = {"prices": "texts"}
+_PAUSED = 2  # TradingActivated of ITradingStorage: ACTIVATED, CLOSE_ONLY, PAUSED
 
 
 async def read(chain: Chain, deployment: Deployment, progress: Progress | None = None) -> tuple[Reading, ...]:
@@ -69,6 +70,8 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         for number, (why, count) in enumerate(without.items(), 1)
     }
     gaps |= {f"collateral {vault.token}": vault.problem for vault in vaults.values() if vault.problem}
+    if await ask(chain, load_abi("gains"), [(diamond, "getTradingActivated", ())]) == [_PAUSED]:
+        gaps["trading"] = "it is paused: no trade is closed while it is, not by a liquidation either"
     sound = [vault for vault in vaults.values() if not vault.problem]
     if not sound:
         raise ReaderError(f"{diamond}: no collateral has a price ({'; '.join(gaps.values())}).", address=diamond)
@@ -109,7 +112,7 @@ async def _reading(
             failed[name_of(trade)] = found
         else:
             accounts.append(found)
-    markets, why = await _perp_markets(chain, diamond, vault, list(told), own, indices)
+    markets, why = await read_perp_markets(chain, diamond, vault, list(told), own, indices)
     sums = _sums(accounts)
     return Reading(
         chain=chain_name,
@@ -168,46 +171,3 @@ def _sums(accounts: list[AccountReading]) -> defaultdict[tuple[str, str], int]:
         for leg in account.legs:
             sums[leg.asset_id, leg.side] += leg.amount_raw
     return sums
-
-
-async def _perp_markets(
-    chain: Chain,
-    diamond: str,
-    vault: Vault,
-    trades: list[Trade],
-    pairs: dict[int, PricedPair],
-    indices: dict[int, tuple[str, str]],
-) -> tuple[tuple[PerpMarketReading, ...], dict[str, str]]:
-    """Open interest of the trades themselves, compared with what the diamond counts for those since v10."""
-    abi, found, gaps = load_abi("gains"), [], {}
-    rates = await ask_all(
-        chain,
-        abi,
-        [(diamond, "getPairPendingAccFundingFees", (vault.index, index, pair.price)) for index, pair in pairs.items()],
-    )
-    most = await ask(chain, abi, [(diamond, "pairMaxLeverage", (index,)) for index in pairs])
-    counted = await ask(chain, abi, [(diamond, "getPairOiAfterV10Token", (vault.index, index)) for index in pairs])
-    insurance = vault.holds * vault.usd * WAD // 10 ** (vault.decimals + 8)
-    for (index, pair), rate, leverage, interest in zip(pairs.items(), rates, most, counted, strict=True):
-        open_now = {
-            side: [trade for trade in trades if trade.pair == index and trade.is_long == side] for side in (True, False)
-        }
-        for side, told in zip((True, False), interest or (), strict=False):
-            units = sum(units_of(trade, 10**8, vault.decimals) for trade in open_now[side] if trade.version >= 2)
-            if abs(units - told) * 10**6 > max(units, told):
-                gaps[f"open interest of {pair.name} {'long' if side else 'short'} in {vault.symbol}"] = (
-                    f"trades have {units / WAD:.6g} units per token, the diamond counts {told / WAD:.6g}"
-                )
-        totals = [sum(units_of(trade, vault.usd, vault.decimals) for trade in open_now[side]) for side in open_now]
-        found.append(
-            PerpMarketReading(
-                asset_id=indices[index][0],
-                open_interest_long_raw=totals[0],
-                open_interest_short_raw=totals[1],
-                # 1e-18 per cent a second, of the notional
-                funding_rate_wad=None if rate is None else rate[2] * SECONDS_PER_YEAR // 100,
-                maximum_leverage_wad=None if leverage is None else leverage * WAD // 1000,
-                insurance_fund_usd_wad=insurance,
-            )
-        )
-    return tuple(found), gaps

@@ -1,7 +1,8 @@
 """What a gTrade position is worth and when it is liquidated, in the contracts' integers and rounding.
 
-Sources: gTrade v10 TradingCommonUtils (getLiqPnlThresholdP, getTotalTradeFeesCollateral), BorrowingFeesUtils
-(getTradeLiquidationPrice), and github.com/GainsNetwork-org/sdk 1.8.7 src/trade/liquidation for the closing spread.
+Sources: gTrade v10 TradingCommonUtils (getLiqPnlThresholdP, getTotalTradeFeesCollateral), PairsStorageUtils
+(pairSpreadP, with the trader's own in it), BorrowingFeesUtils (getTradeLiquidationPrice; the trade's limit caps the
+closing spread, so that without one there is none, as npm @gainsnetwork/sdk 1.8.7 trade/liquidation has it too).
 """
 
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ __all__ = [
     "Trade",
     "assess",
     "closing_fee",
+    "closing_spread",
     "liquidation_price",
     "threshold",
 ]
@@ -26,7 +28,6 @@ PRICE = 10**10
 _PERCENT = 10**12  # 1e10 is one per cent
 _LEGACY_THRESHOLD = 90 * 10**10
 _V9_2 = 1
-_ROUNDING = 2  # units of the price: two divisions that cut
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,9 @@ class Limits:
 class Trade:
     """An open trade: `collateral` in raw tokens, `leverage` times 1000, `open_price` times 1e10.
 
-    `version`: of the contracts that opened it: 0 before v9.2, 1 from then on, 2 from v10 on.
+    `version`: of the contracts that opened it: 0 before v9.2, 1 from then on, 2 from v10 on. `size_tokens`: since v10
+    what it counts for in its pair's open interest, 1e-18; its profit goes by its size at the price of its opening,
+    which has the price impact of the skew on top.
     """
 
     trader: str
@@ -58,6 +61,7 @@ class Trade:
     is_counter: bool
     version: int
     limits: Limits
+    size_tokens: int = 0
 
     @property
     def size(self) -> int:
@@ -67,7 +71,10 @@ class Trade:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What closing costs: per cents times 1e10, a multiplier times 1000, the least size in raw collateral tokens."""
+    """What closing costs: per cents times 1e10, a multiplier times 1000, the least size in raw collateral tokens.
+
+    `spread`: of the pair and of the trader, for opening and closing together.
+    """
 
     fee: int
     counter_multiplier: int
@@ -126,6 +133,11 @@ def closing_fee(trade: Trade, terms: Terms) -> int:
     return max(trade.size * multiplier, terms.least_size * 1000) * terms.fee // _PERCENT // 1000
 
 
+def closing_spread(trade: Trade, spread: int) -> int:
+    """Spread that the liquidation price has on it, per cent times 1e10: half, at most what the trade's limits allow."""
+    return min(spread // 2, trade.limits.most_spread) if trade.version >= _V9_2 else 0
+
+
 def liquidation_price(trade: Trade, owed: int, spread: int, unit: int) -> int:
     """Price times 1e10 at which the loss, with `owed` of fees, is the threshold; at least 0. `unit`: 1e18 / 1 token."""
     loss = trade.collateral * threshold(trade.limits, trade.leverage) * unit * 1000 // _PERCENT
@@ -142,24 +154,21 @@ def assess(
     """The trade's state, or why the contract's liquidation price `told` is not reproduced.
 
     `price` of the pair and `told` times 1e10; `unit`: 1e18 / one collateral token; `collateral_usd`: its price times
-    1e8. What the closing spread takes is what the contract's price says, between nothing and what the trade's limits
-    allow: half of the pair's, and a trader's own on top.
+    1e8.
     """
     if not trade.open_price or not trade.size:
         return f"it has a size of {trade.size} at a price of {trade.open_price}"
     fee = closing_fee(trade, terms)
-    half = terms.spread // 2 if trade.version >= _V9_2 else 0
-    most = (trade.limits.most_spread or terms.spread) if trade.version >= _V9_2 else 0
-    bounds = [liquidation_price(trade, held.owed + fee, spread, unit) for spread in (0, most)]
-    if not min(bounds) - _ROUNDING <= told <= max(bounds) + _ROUNDING:
-        return f"its liquidation price is {sorted(bounds)} by our arithmetic, {told} by the contract"
+    spread = closing_spread(trade, terms.spread)
+    own = liquidation_price(trade, held.owed + fee, spread, unit)
+    if own != told:
+        return f"its liquidation price is {own} by our arithmetic, {told} by the contract"
     sign = 1 if trade.is_long else -1
     size, opened = Fraction(trade.size), trade.open_price
     allowed = Fraction(trade.collateral * threshold(trade.limits, trade.leverage), _PERCENT)
-    if told:
-        closing = allowed - held.owed - sign * size * (opened - told) / opened
-    else:
-        closing = fee + size * min(half, most) / _PERCENT
+    # What the contract's price leaves for it, to its cut; where there is no price, what it is.
+    left = allowed - held.owed - sign * size * (opened - told) / opened
+    closing = left if told else fee + size * spread / _PERCENT
     profit = sign * size * (price - opened) / opened
     requirement = trade.collateral - allowed
     in_usd = Fraction(unit * collateral_usd, 10**8)  # 1e-18 USD of a raw token

@@ -63,6 +63,7 @@ async def find_trades(chain: Chain, diamond: str) -> tuple[list[Trade], dict[str
                         is_counter=trade[12],
                         version=info[6],
                         limits=Limits(*limits),
+                        size_tokens=trade[13],
                     )
                 )
     return found, lost

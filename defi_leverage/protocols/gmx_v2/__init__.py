@@ -10,8 +10,9 @@ its margin, and counts against that. A market's rate is that of the side that pa
 
 Liquidity providers are the other side of all positions: they bear what margin does not pay, and there is no insurance
 fund. Auto-deleveraging closes winners at the price of the market, and shares out no loss; `gaps` say where it is on.
-Not modelled: that the impact of closing changes with open interest, that the pool caps the profit of all longs or
-shorts, fees that are refunded from orders not yet executed.
+Not modelled: that the impact of closing changes with open interest (and with the price, where a market balances
+tokens), that the pool caps the profit of all longs or shorts, fees that are refunded from orders not yet executed. An
+order closes with the impact up to MAX_POSITION_IMPACT_FACTOR, though liquidation is decided with less of it or none.
 """
 
 from collections import defaultdict
@@ -22,6 +23,7 @@ from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
 from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.gmx_v2.arithmetic import FLOAT, Position, View
+from defi_leverage.protocols.gmx_v2.markets import Market, leverage_wad, prices_of, read_markets
 from defi_leverage.protocols.gmx_v2.positions import (
     Quote,
     assess_position,
@@ -32,7 +34,7 @@ from defi_leverage.protocols.gmx_v2.positions import (
     read_positions,
 )
 from defi_leverage.protocols.gmx_v2.prices import PricedToken, parse_prices, read_prices
-from defi_leverage.protocols.gmx_v2.venue import Market, Venue, find_venue, leverage_wad, list_markets, read_markets
+from defi_leverage.protocols.gmx_v2.venue import Venue, find_venue, list_markets
 from defi_leverage.reading import (
     AccountReading,
     AssetReading,
@@ -77,8 +79,15 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
             address=venue.store,
         )
     samples = {at: of for of, at in positions.items() if at in {market[0] for market in priced}}
-    first = next((market for market in priced if market[0] in samples), None)
-    forced = first is not None and await is_forced(chain, venue, first, samples[first[0]])
+    forced = await is_forced(
+        chain,
+        venue,
+        [
+            (samples[market[0]], market, prices_of(*(tokens[token] for token in market[1:])))
+            for market in priced
+            if market[0] in samples
+        ],
+    )
     markets = {market.address: market for market in await read_markets(chain, venue, priced, tokens, forced)}
     tell("markets", len(markets), len(markets))
     told = await read_positions(
@@ -200,12 +209,9 @@ def _tiers(market: Market) -> tuple[tuple[int, int, int], ...]:
 
 
 def _market_gaps(market: Market, told: "list[tuple[Position, View] | str]", title: str) -> dict[str, str]:
-    percent = FLOAT // 10_000
-    gaps = {
-        f"auto-deleveraging of {side} of {title}": f"it is on: their profit is {profit // percent / 100} % of the "
-        f"pool, allowed are {allowed // percent / 100} %"
-        for side, (profit, allowed) in market.adl.items()
-    }
+    gaps = {f"auto-deleveraging of {side} of {title}": why for side, why in market.adl.items()}
+    if market.is_disabled:
+        gaps[f"market {title}"] = "it is disabled: none of its orders is carried out, liquidations included"
     if cut := capped(told):
         gaps[f"profit of {cut} positions of {title}"] = "the pool's cap cuts it; legs have it uncut, equity has it cut"
     if market.funding_rate is None:

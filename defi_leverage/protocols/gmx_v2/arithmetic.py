@@ -1,8 +1,10 @@
 """What a GMX v2 position is worth and when it is liquidated, in the contracts' integers and rounding.
 
-Money is 1e-30 USD; a price is that of one raw unit of its token. Sources: gmx-io/gmx-synthetics PositionUtils
-(getPositionPnlUsd, isPositionLiquidatable), MarketUtils (getBorrowingFees, getFundingAmount), Precision; gmx-interface
-getPositionMarginState for v2.2, where impact put off at opening counts and liquidation has a factor of its own.
+Money is 1e-30 USD; a price is that of one raw unit of its token. Sources: PositionUtils (getPositionPnlUsd,
+isPositionLiquidatable), MarketUtils (getBorrowingFees, getFundingAmount) and Precision of gmx-io/gmx-synthetics. Of
+v2.2 and later, where impact put off at opening counts and liquidation has a factor of its own, as they were deployed:
+deployments/arbitrum/solcInputs/79ca35a0eb57a5a4e0af2a0fc5a1dbeb.json (commit ee721b7) and deployments/megaEth/
+solcInputs/517e43fac4d7fdc0a1addef9e59d0b69.json (commit 99e5121). Of v2.1 contracts/position (commit 67923de).
 """
 
 from dataclasses import dataclass
@@ -100,7 +102,8 @@ def assess(
 
     `price`: of its collateral token; `is_index`: the collateral is the index token. Liquidation goes by the fees that
     are due, for an order first brings the market up to date; the view goes by those last written, and must agree to
-    the last unit, with an impact of closing between what the market allows and nothing.
+    the last unit. Its impact of closing is the reader's, and what is put off on top, between what the market allows and
+    nothing; where nothing can be put off it may be more: before v2.2 the reader cuts what it tells of it.
     """
     size, worth = position.size_usd, position.size_tokens * index_price
     profit = worth - size if position.is_long else size - worth
@@ -113,8 +116,9 @@ def assess(
     before = position.collateral * price + position.profit_usd - (position.closing_fee + sum(written)) * price
     impact = view.remaining_usd - before
     most = -(size * terms.most_impact_factor // FLOAT)
-    if not most <= impact <= 0:
-        return f"the impact of closing it would be {impact}, beyond what its market allows"
+    told = _within(_impact_at(position, index_price), most)
+    if impact != told and (position.pending_impact or not most <= impact <= told):
+        return f"the impact of closing it is {told} by the reader, {impact} in its view"
     asked = (terms.minimum_usd, size * terms.minimum_factor // FLOAT)
     if asked != (view.minimum_usd, view.minimum_for_leverage_usd):
         return (
@@ -129,7 +133,7 @@ def assess(
     sign = 1 if position.is_long else -1
     # The impact is closing + pending * price, at most nothing, at least `most`: one line at the price that counts.
     parts = [(0, impact)]
-    if position.pending_impact and impact == _within(_impact_at(position, index_price), most):
+    if position.pending_impact:
         parts += [(0, 0), (position.pending_impact, position.closing_impact_usd), (0, most)]
     at, tokens, costs = None, position.size_tokens, fees - impact
     for pending, constant in parts:

@@ -11,7 +11,8 @@ from defi_leverage.protocols import Progress
 from defi_leverage.protocols.gmx_v2.arithmetic import FLOAT, Position, View, assess
 from defi_leverage.protocols.gmx_v2.keys import key, member_key
 from defi_leverage.protocols.gmx_v2.layout import decode_position
-from defi_leverage.protocols.gmx_v2.venue import FULL, PLAIN, Market, Venue
+from defi_leverage.protocols.gmx_v2.markets import Market
+from defi_leverage.protocols.gmx_v2.venue import FULL, PLAIN, Venue
 from defi_leverage.questions import NOBODY, ask, ask_all
 from defi_leverage.reading import AccountReading, LegReading, PerpReading, Side
 
@@ -43,9 +44,13 @@ async def find_positions(chain: Chain, venue: Venue) -> dict[bytes, str | None]:
     return {position: None if at in (None, NOBODY) else at for position, at in zip(keys, markets, strict=True)}
 
 
-async def is_forced(chain: Chain, venue: Venue, market: tuple[str, str, str, str], sample: bytes) -> bool:
-    """Whether the reader knows liquidation apart from opening (release 2.2). False too where it answers neither way."""
-    prices = ((1, 1),) * 3
+async def is_forced(
+    chain: Chain, venue: Venue, samples: Sequence[tuple[bytes, tuple[str, str, str, str], tuple[tuple[int, int], ...]]]
+) -> bool:
+    """Whether the reader knows liquidation apart from opening (release 2.2). False too where it answers neither way.
+
+    `samples`: positions, each with its market and the market's prices; one may revert, so that several are asked.
+    """
     answers = await chain.call(
         [
             (
@@ -53,9 +58,10 @@ async def is_forced(chain: Chain, venue: Venue, market: tuple[str, str, str, str
                 load_abi("gmx_v2").encode(name, venue.store, venue.referrals, sample, market, prices, *flags),
             )
             for name, flags in ((FULL, (True, True)), (PLAIN, (True,)))
+            for sample, market, prices in samples
         ]
     )
-    return bool(answers[0]) and not answers[1]
+    return any(answers[: len(samples)]) and not any(answers[len(samples) :])
 
 
 async def read_positions(
@@ -83,6 +89,8 @@ async def read_positions(
         position = decode_position(info) if info else "the reader does not answer for it"
         if isinstance(position, str):
             found[of] = position
+        elif position.key != of:
+            found[of] = f"the reader answers for {name_of(position.key)} instead"
         elif view is None:
             found[of] = "the reader does not say whether it can be liquidated"
         else:

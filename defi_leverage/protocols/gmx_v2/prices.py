@@ -3,7 +3,8 @@
 In this order: 1. the Chainlink feed that the DataStore names for the token, unless it is older than the heartbeat
 there, as the venue's own provider has it (ChainlinkPriceFeedUtils.getPriceFeedPrice); 2. the price of the
 configuration, a list of `TOKEN=USD`, or `TOKEN=USD@DECIMALS` for a token that is no contract and has no feed. The least
-and the largest price are one. A feed is taken to follow its asset's market: what it is made of is not looked into.
+and the largest price are one; a stable price (STABLE_PRICE) bounds what that provider makes of a feed and not prices
+that are signed, and is left out. A feed is taken to follow its asset's market: what it is made of is not looked into.
 """
 
 from collections.abc import Collection, Mapping, Sequence

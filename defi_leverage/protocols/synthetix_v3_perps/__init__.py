@@ -7,12 +7,16 @@ OracleDataRequired), which leaves the market out by name and sets aside the acco
 
 Signs: the contract's funding rate is a day's and positive where longs pay shorts; its accrued funding is positive where
 the account receives it, ours (`perps`) where it owes it. snxUSD counts as a dollar. A liquidated account loses all its
-margin; what it does not cover falls on the liquidity providers, who are the other side of every position.
+margin; what it does not cover falls on the liquidity providers, who are the other side of every position. An account
+that was flagged and gains since is closed all the same, so it has no health: it is set aside.
 
-Interfaces: Synthetixio/synthetix-v3 markets/perps-market (commits a5f2ecd, 564f3bf, 96b2ee9) and the contract's ABI of
-2024 (getMarketSummary 0x41c2e8bd, getLiquidationParameters 0xf94363a6). A system without debt() has none; one whose
-positions tell no interest has none. Not modelled: that liquidation is limited to an amount a window, and that the part
-of the keepers' reward which is a share of the notional moves with the price.
+Sources: npm @synthetixio/perps-market 3.13.0, whose functions are those of the deployments on Base and Arbitrum (npm
+@synthetixio/v3-contracts 8.10.0); Synthetixio/synthetix-v3 markets/perps-market, commits a5f2ecd, 564f3bf, 96b2ee9, for
+what earlier releases do otherwise (`margin`). A system without debt() has none; where positions tell no interest there
+is none. Not modelled: that a market lets only so much be liquidated in a window of time, so that the rest of an account
+without margin is closed at later prices, in later blocks (the rule closes it at once); that the part of the keepers'
+reward which is a share of the notional, and funding not yet recorded, move with the price; the reward where an account
+is liquidated for a debt without a position.
 """
 
 from collections.abc import Mapping
@@ -21,15 +25,9 @@ from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
 from defi_leverage.protocols import Progress, silence
-from defi_leverage.protocols.synthetix_v3_perps.accounts import Assets, assess_account, read_accounts
-from defi_leverage.protocols.synthetix_v3_perps.system import (
-    Market,
-    Synth,
-    System,
-    find_system,
-    read_markets,
-    read_synths,
-)
+from defi_leverage.protocols.synthetix_v3_perps.accounts import Assets, assess_account, read_accounts, synths_held
+from defi_leverage.protocols.synthetix_v3_perps.margin import Synth, read_margin
+from defi_leverage.protocols.synthetix_v3_perps.system import Market, System, find_system, read_markets
 from defi_leverage.reading import (
     AccountReading,
     AssetReading,
@@ -61,12 +59,12 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         reasons = "; ".join(dict.fromkeys(market.problem for market in markets.values()))
         raise ReaderError(f"{system.address}: no market has a price ({reasons}).", address=system.address)
     held = await read_accounts(chain, system, tell)
-    synths = await read_synths(chain, system, {of for account in held for of in account.synths})
+    synths, worths = await read_margin(chain, system, *synths_held(held))
     assets = _name_assets(chain, system, markets, synths)
     accounts: list[AccountReading] = []
     failed: dict[str, str] = {}
     for account in held:
-        found = assess_account(account, markets, synths, assets)
+        found = assess_account(account, markets, synths, worths, assets)
         if isinstance(found, str):
             failed[str(account.id)] = found
         else:
@@ -103,7 +101,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
                     asset_id=assets.synths[synth.id][0],
                     price_raw=synth.price,
                     price_scale=WAD,
-                    source=f"quoteSellExactIn of {system.spot}",
+                    source=f"spot market {system.spot}",
                 )
                 for synth in known
             ),

@@ -51,6 +51,7 @@ def margin_discount(discount: Discount, amount: int) -> int:
 def liquidation_price(size: int, ratio: int, price: int, spare: int) -> int | None:
     """The price of one market at which nothing is to spare, all else unchanged; None where no price does it.
 
+    `ratio`: of the notional, what must be kept and what is owed as interest, both of which move with the price.
     `spare`: USD that the account has beyond what it must keep, now.
     """
     slope = size * WAD - abs(size) * ratio  # of what is to spare, per unit of price, times 1e36

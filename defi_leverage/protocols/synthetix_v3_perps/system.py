@@ -1,4 +1,4 @@
-"""The contracts of a Synthetix v3 perps system: its markets and the synths that it takes as margin."""
+"""The contracts of a Synthetix v3 perps system and its markets."""
 
 from dataclasses import dataclass
 from functools import partial
@@ -6,15 +6,12 @@ from functools import partial
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError, one_line
-from defi_leverage.fixed_point import WAD
 from defi_leverage.protocols import deployment_error
-from defi_leverage.protocols._perps import words
-from defi_leverage.protocols._tokens import read_tokens
-from defi_leverage.protocols.synthetix_v3_perps.arithmetic import Discount, MarginTerms
+from defi_leverage.protocols.synthetix_v3_perps.arithmetic import MarginTerms
 from defi_leverage.questions import NOBODY, ask, ask_all
 from defi_leverage.reading import Deployment
 
-__all__ = ["STALE", "Market", "Synth", "System", "find_system", "quote", "read_markets", "read_synths"]
+__all__ = ["STALE", "Market", "System", "find_system", "read_markets"]
 
 _error = partial(
     deployment_error,
@@ -25,7 +22,6 @@ STALE = (
     "its price cannot be read at this block; where it is stale the contract asks for a new one (ERC-7412 "
     "OracleDataRequired): take a block just after somebody brought it"
 )
-_DEFAULT_TOLERANCE = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +48,6 @@ class Market:
     funding_rate: int
     terms: MarginTerms
     problem: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Synth:
-    """A synth that is margin: USD of one as the spot market would pay, times 1e18, and its discount."""
-
-    id: int
-    address: str
-    symbol: str
-    price: int
-    discount: Discount
 
 
 async def find_system(chain: Chain, deployment: Deployment) -> System:
@@ -104,41 +89,3 @@ async def read_markets(chain: Chain, system: System) -> list[Market]:
         long = (size + skew) // 2
         found.append(Market(market, symbol or f"market {market}", price, long, size - long, rate, terms, problem))
     return found
-
-
-async def read_synths(chain: Chain, system: System, ids: set[int]) -> dict[int, Synth | str]:
-    """The synths that accounts have as margin, each with its price, or why it cannot be valued."""
-    abi, wanted = load_abi("synthetix_v3_perps"), sorted(ids)
-    if not wanted:
-        return {}
-    if not system.spot:
-        why = "give the spot market of the system (spot_market), which values synths"
-        return dict.fromkeys(wanted, why)
-    addresses = await ask(chain, abi, [(system.spot, "getSynth", (synth,)) for synth in wanted])
-    tokens = await read_tokens(chain, [address for address in addresses if address not in (None, NOBODY)])
-    scales = await ask(chain, abi, [(system.spot, "getMarketSkewScale", (synth,)) for synth in wanted])
-    terms = await ask_all(
-        chain, abi, [(system.address, "getCollateralConfigurationFull", (synth,)) for synth in wanted]
-    )
-    prices = await quote(chain, system, [(synth, WAD) for synth in wanted])
-    found: dict[int, Synth | str] = {}
-    for synth, address, scale, term, price in zip(wanted, addresses, scales, terms, prices, strict=True):
-        if address in (None, NOBODY) or term is None or scale is None:
-            found[synth] = "it is no synth of the spot market, or has no terms as margin"
-        elif not price:
-            found[synth] = STALE
-        else:
-            _, least, most, scalar = term
-            discount = Discount(scale, scalar, least, most)
-            found[synth] = Synth(synth, address, tokens[address].symbol, price, discount)
-    return found
-
-
-async def quote(chain: Chain, system: System, amounts: list[tuple[int, int]]) -> list[int | None]:
-    """USD that the spot market would pay for each (synth, amount); None where it does not say."""
-    abi, signature = load_abi("synthetix_v3_perps"), "quoteSellExactIn(uint128,uint256,uint8)"
-    answers = await chain.call([(system.spot, abi.encode(signature, *of, _DEFAULT_TOLERANCE)) for of in amounts])
-    if amounts and not any(answers):  # before prices had a tolerance
-        plain = "quoteSellExactIn(uint128,uint256)"
-        answers = await chain.call([(system.spot, abi.encode(plain, *of)) for of in amounts])
-    return [words(answer)[0] if answer and len(answer) >= 32 else None for answer in answers]

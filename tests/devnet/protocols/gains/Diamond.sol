@@ -118,7 +118,18 @@ contract Diamond {
         uint128 oiShortToken;
     }
 
+    struct FundingFeeParams {
+        uint112 skewCoefficientPerYear;
+        uint24 absoluteVelocityPerYearCap;
+        uint24 absoluteRatePerSecondCap;
+        uint32 thetaThresholdUsd;
+        bool fundingFeesEnabled;
+        bool aprMultiplierEnabled;
+        uint48 placeholder;
+    }
+
     uint8 public getCurrentContractsVersion = 2;
+    uint8 public getTradingActivated;
     Collateral[] private _collaterals;
     Pair[] private _pairs;
     Terms[] private _terms;
@@ -133,11 +144,27 @@ contract Diamond {
     mapping(address => mapping(uint32 => uint256)) private _realizedFees;
     mapping(uint8 => mapping(uint16 => Accrued)) private _accrued;
     mapping(uint8 => mapping(uint16 => Oi)) private _oi;
+    mapping(uint8 => mapping(uint16 => bool)) private _isFundingOff;
 
     // --- writing -----------------------------------------------------------------------------------------------
 
     function setVersion(uint8 version) external {
         getCurrentContractsVersion = version;
+    }
+
+    function setTradingActivated(uint8 state) external {
+        getTradingActivated = state;
+    }
+
+    /// Switches funding off, after it is brought up to date.
+    function stopFunding(uint8 collateral, uint16 pair, uint64 price) external {
+        (uint256 borrowing, int256 funding) = _now(collateral, pair, price);
+        _accrued[collateral][pair] = Accrued(borrowing, funding, block.timestamp);
+        _isFundingOff[collateral][pair] = true;
+    }
+
+    function addOi(uint8 collateral, uint16 pair, uint128 long) external {
+        _oi[collateral][pair].oiLongToken += long;
     }
 
     function addCollateral(address token, address feed, address vault, uint8 decimals) external {
@@ -154,7 +181,8 @@ contract Diamond {
         _terms.push(terms);
     }
 
-    /// Opens a trade (or stores an order, where tradeType is not 0) and brings its pair's fees up to date.
+    /// Opens a trade (or stores an order, where tradeType is not 0) and brings its pair's fees up to date. Its size in
+    /// tokens is given where the price impact of the skew, which is in the price of its opening alone, is not nothing.
     function open(Trade memory trade, uint8 version, Limits calldata limits, uint64 price) external {
         Trade[] storage own = _trades[trade.user];
         if (own.length == 0) _traders.push(trade.user);
@@ -164,7 +192,8 @@ contract Diamond {
         _accrued[trade.collateralIndex][trade.pairIndex] = Accrued(borrowing, funding, block.timestamp);
         uint256 size = uint256(trade.collateralAmount) * trade.leverage / 1e3;
         size = size * _collaterals[trade.collateralIndex - 1].precisionDelta * 1e10 / trade.openPrice;
-        trade.positionSizeToken = uint160(size);
+        if (trade.positionSizeToken == 0) trade.positionSizeToken = uint160(size);
+        size = trade.positionSizeToken;
         if (version == 2 && trade.tradeType == 0) {
             Oi storage oi = _oi[trade.collateralIndex][trade.pairIndex];
             trade.long ? oi.oiLongToken += uint128(size) : oi.oiShortToken += uint128(size);
@@ -261,7 +290,20 @@ contract Diamond {
         Accrued memory last = _accrued[collateral][pair];
         uint256 since = last.at == 0 ? 0 : block.timestamp - last.at;
         borrowing = last.borrowing + _terms[pair].borrowingRatePerSecondP * since * price;
-        funding = last.funding + _terms[pair].fundingRatePerSecondP * int256(since) * int256(uint256(price)) / 1e8;
+        funding = last.funding;
+        if (_isFundingOff[collateral][pair]) return (borrowing, funding);
+        funding += _terms[pair].fundingRatePerSecondP * int256(since) * int256(uint256(price)) / 1e8;
+    }
+
+    function getPairFundingFeeParams(uint8[] calldata collaterals, uint16[] calldata listed)
+        external
+        view
+        returns (FundingFeeParams[] memory params)
+    {
+        params = new FundingFeeParams[](listed.length);
+        for (uint256 i; i < listed.length; ++i) {
+            params[i].fundingFeesEnabled = !_isFundingOff[collaterals[i]][listed[i]];
+        }
     }
 
     function getPairPendingAccFundingFees(uint8 collateral, uint16 pair, uint64 price)
@@ -341,7 +383,7 @@ contract Diamond {
         if (_infos[input.trader][input.index].contractsVersion >= 1) {
             uint256 spread = pairSpreadP(input.trader, input.pairIndex) / 2;
             uint256 most = input.liquidationParams.maxLiqSpreadP;
-            if (most > 0 && spread > most) spread = most;
+            if (spread > most) spread = most;
             distance -= opened * int256(spread) / 1e12;
         }
         int256 price = input.long ? opened - distance : opened + distance;

@@ -79,7 +79,10 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
         collateral, listed = _COLLATERALS.index(name) + 1, _PAIRS.index(pair)
         given = (owner, 0, listed, int(leverage * 1000), is_long, True, collateral, order, amount, raw)
         limits = LIMITS if version else (0, 0, 0, 0, 0)
-        call = (_OPEN, (*given, 0, 0, is_counter, 0, 0), version, limits, raw)
+        # Half a per cent of price impact of the skew is in the price, and not in the size in tokens.
+        size = amount * int(leverage * 1000) // 1000 * 10 ** (28 - DECIMALS[name]) * 200 // (raw * 199)
+        tokens = size if version == 2 and pair == "BTC/USD" else 0
+        call = (_OPEN, (*given, 0, 0, is_counter, tokens, 0), version, limits, raw)
         site.chain.send([transaction(site.owner, diamond, *call)])
         account = {"address": f"{owner}-{index}", "owner": owner, "index": index, "collateral": name, "pair": pair}
         accounts.append(account | {"kind": kind, "is_long": is_long, "version": version})

@@ -47,9 +47,10 @@ struct Due {
 /// What the writing and the reading side of the stand-in share: where values are kept, which is GMX's own layout of the
 /// DataStore, and how fees, funding, impact and profit come about.
 ///
-/// Simplified: the borrowing rate is a constant a second, and funding is a factor times the imbalance, with no memory of
-/// earlier rates; the impact has the exponent 2 and one factor on either side of balance; there is no virtual inventory,
-/// no referral and no discount. Token amounts are written, not transferred.
+/// Simplified: the borrowing rate is a constant a second, and funding is a factor times the imbalance, or a saved factor
+/// as it is written, whose sign is who pays; the factor is of those who pay, as since v2.2. The impact has the exponent 2
+/// and one factor on either side of balance; there is no virtual inventory, no referral and no discount. Token amounts
+/// are written, not transferred.
 abstract contract Book {
     uint256 internal constant ONE = 1e30;
     uint256 internal constant PER_SIZE = 1e45;
@@ -111,7 +112,9 @@ abstract contract Book {
         uint256 long = _total(store, "OPEN_INTEREST", market, true);
         uint256 short = _total(store, "OPEN_INTEREST", market, false);
         longsPay = long > short;
-        if (long + short == 0) return (longsPay, 0);
+        if (long == 0 || short == 0) return (longsPay, 0);
+        int256 saved = store.getInt(_of("SAVED_FUNDING_FACTOR_PER_SECOND", market.token));
+        if (saved != 0) return (saved > 0, uint256(saved > 0 ? saved : -saved));
         uint256 imbalance = longsPay ? long - short : short - long;
         factor = store.getUint(_of("FUNDING_FACTOR", market.token)) * imbalance / (long + short);
     }
@@ -128,7 +131,7 @@ abstract contract Book {
         uint256 payers = _total(store, "OPEN_INTEREST", market, longsPay);
         uint256 receivers = _total(store, "OPEN_INTEREST", market, !longsPay);
         if (payers == 0 || receivers == 0) return (longsPay, 0, 0);
-        uint256 usd = payers * (factor * since) / ONE; // the payers are the larger side
+        uint256 usd = payers * (factor * since) / ONE;
         paid = usd * 1e30 / payers;
         received = usd * 1e30 / receivers;
     }
@@ -228,7 +231,8 @@ abstract contract Book {
         return amount * (side ? prices.long.min : prices.short.min);
     }
 
-    /// Impact of closing a position whole, and whether it improves the balance.
+    /// Impact of closing a position whole, cut where it is a gain (capPositiveImpactUsdByMaxPositionImpact: the lesser
+    /// of the greatest gain and the greatest loss), and whether it improves the balance.
     function _impact(Store store, Market memory market, Position memory at) internal view returns (int256, bool) {
         uint256 long = _total(store, "OPEN_INTEREST", market, true);
         uint256 short = _total(store, "OPEN_INTEREST", market, false);
@@ -240,6 +244,14 @@ abstract contract Book {
         uint256 high = improved ? before : next;
         uint256 low = improved ? next : before;
         int256 size = int256((high * high / ONE - low * low / ONE) * factor / ONE);
-        return (improved ? size : -size, improved);
+        if (!improved) return (-size, false);
+        int256 cap = _mostGain(store, market.token, at.sizeUsd);
+        return (size < cap ? size : cap, true);
+    }
+
+    function _mostGain(Store store, address token, uint256 sizeUsd) private view returns (int256) {
+        uint256 gain = store.getUint(_of("MAX_POSITION_IMPACT_FACTOR", token, true));
+        uint256 loss = store.getUint(_of("MAX_POSITION_IMPACT_FACTOR", token, false));
+        return int256(sizeUsd * (gain < loss ? gain : loss) / ONE);
     }
 }

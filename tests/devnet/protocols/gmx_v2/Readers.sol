@@ -20,8 +20,8 @@ abstract contract AnyReader is Book {
         for (uint256 i; i < keys.length; ++i) markets[i] = _market(store, keys[i]);
     }
 
-    /// MarketInfo: the market, two borrowing factors, eight base factors of funding, then the next funding; the rest of
-    /// it, growth of the indices, the virtual inventory and whether the market is disabled, stays zero.
+    /// MarketInfo: the market, two borrowing factors, eight base factors of funding, then the next funding, and at the end
+    /// whether the market is disabled; the rest of it, growth of the indices and the virtual inventory, stays zero.
     function getMarketInfo(Store store, Prices calldata, address key) external view {
         Market memory market = _market(store, key);
         uint256[] memory words = new uint256[](29);
@@ -31,6 +31,7 @@ abstract contract AnyReader is Book {
         words[5] = store.getUint(_of("BORROWING_FACTOR", key, false));
         (bool longsPay, uint256 factor) = _fundingFactor(store, market);
         (words[14], words[15]) = (longsPay ? 1 : 0, factor);
+        words[28] = store.getBool(_of("IS_MARKET_DISABLED", key)) ? 1 : 0;
         _answer(words);
     }
 
@@ -39,6 +40,7 @@ abstract contract AnyReader is Book {
         view
         returns (uint256, bool, int256, uint256)
     {
+        require(!store.getBool(_of("IS_MARKET_DISABLED", token)), "DisabledMarket"); // getEnabledMarket
         Market memory market = _market(store, token);
         uint256 pool = _pool(store, market, prices, side);
         int256 factor = pool == 0 ? int256(0) : _poolProfit(store, market, prices, side) * int256(ONE) / int256(pool);
@@ -48,13 +50,14 @@ abstract contract AnyReader is Book {
         return (0, factor > int256(most), factor, most);
     }
 
-    function _verdict(Store store, bytes32 key, Market memory market, Prices calldata prices, bool forced)
+    /// `later`: of v2.2, where impact that was put off counts; `forced`: with the factor of liquidation.
+    function _verdict(Store store, bytes32 key, Market memory market, Prices calldata prices, bool later, bool forced)
         internal
         view
         returns (bool, string memory, Verdict memory verdict)
     {
         Position memory at = _read(store, key);
-        verdict.remainingCollateralUsd = _remaining(store, at, market, prices, forced);
+        verdict.remainingCollateralUsd = _remaining(store, at, market, prices, later);
         verdict.minCollateralUsd = int256(store.getUint(_name("MIN_COLLATERAL_USD")));
         string memory name = forced ? "MIN_COLLATERAL_FACTOR_FOR_LIQUIDATION" : "MIN_COLLATERAL_FACTOR";
         verdict.minCollateralUsdForLeverage = int256(at.sizeUsd * store.getUint(_of(name, market.token)) / ONE);
@@ -67,13 +70,13 @@ abstract contract AnyReader is Book {
     }
 
     /// Margin, profit, the impact of closing within its bounds, less fees as they were last written.
-    function _remaining(Store store, Position memory at, Market memory market, Prices calldata prices, bool forced)
+    function _remaining(Store store, Position memory at, Market memory market, Prices calldata prices, bool later)
         private
         view
         returns (int256 usd)
     {
         (int256 impact, bool improved) = _impact(store, market, at);
-        if (forced) impact += at.pendingImpact * int256(prices.index.min);
+        if (later) impact += at.pendingImpact * int256(at.pendingImpact > 0 ? prices.index.min : prices.index.max);
         uint256 factor = store.getUint(_of("MAX_POSITION_IMPACT_FACTOR_FOR_LIQUIDATIONS", market.token));
         if (impact < -int256(at.sizeUsd * factor / ONE)) impact = -int256(at.sizeUsd * factor / ONE);
         if (impact > 0) impact = 0;
@@ -168,7 +171,7 @@ contract Reader22 is AnyReader {
         bool,
         bool forLiquidation
     ) external view returns (bool, string memory, Verdict memory) {
-        return _verdict(store, key, market, prices, forLiquidation);
+        return _verdict(store, key, market, prices, true, forLiquidation);
     }
 }
 
@@ -189,7 +192,7 @@ contract Reader21 is AnyReader {
         Prices calldata prices,
         bool
     ) external view returns (bool, string memory, Verdict memory) {
-        return _verdict(store, key, market, prices, false);
+        return _verdict(store, key, market, prices, false, false);
     }
 }
 

@@ -190,6 +190,7 @@ class _Crowd:
                 calls.append(put(0 if is_plain else 20 * percent // 31_536_000, "BORROWING_FACTOR", at, side))
                 calls.append(put(0 if is_plain else (6 - 2 * side) * percent // 100, "POSITION_FEE_FACTOR", at, side))
                 calls.append(put(0 if is_plain else 10**20, "POSITION_IMPACT_FACTOR", at, side))
+                calls.append(put(percent // 2, "MAX_POSITION_IMPACT_FACTOR", at, side))
                 most = percent // 50 if name == "single" else 90 * percent
                 calls.append(put(most, "MAX_PNL_FACTOR_FOR_TRADERS", at, side))
                 kinds = ["bytes32", "bytes32", "address", "bool"]
