@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,11 @@ def _read_rows(protocol: str, rows: Any, folder: Path) -> list[HttpVenueConfig]:
                 f"{where}.budget = {row['budget']:g} is more than the {budget.weight:g} in {budget.seconds:g} seconds "
                 "that the venue allows; lower it, or leave it out"
             )
+        if row["budget"] is not None and row["budget"] < 2 * budget.heaviest:
+            raise ConfigError(
+                f"{where}.budget = {row['budget']:g} is too little for requests that weigh up to {budget.heaviest:g}; "
+                f"give {2 * budget.heaviest:g} or more"
+            )
         file = row["accounts_file"]
         found.append(
             HttpVenueConfig(
@@ -68,7 +73,7 @@ def _read_rows(protocol: str, rows: Any, folder: Path) -> list[HttpVenueConfig]:
                 name=row["name"],
                 network=row["network"],
                 url=row["url"] or networks[row["network"]].url,
-                budget=Budget(row["budget"] or budget.weight, budget.seconds),
+                budget=replace(budget, weight=row["budget"] or budget.weight),
                 accounts=row["accounts"],
                 accounts_file=None if file is None else folder / file,
                 options={name: row[name] for name in options if row[name] is not None},

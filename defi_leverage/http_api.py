@@ -31,10 +31,15 @@ _HEADERS = {"Accept": "application/json", "User-Agent": "defi-leverage"}
 
 @dataclass(frozen=True)
 class Budget:
-    """The weight that a venue allows one IP address in so many seconds."""
+    """The weight that a venue allows one IP address in so many seconds, and what its heaviest request weighs.
+
+    `retry_after_unit`: seconds in one of the Retry-After header with which it refuses more (HTTP 429).
+    """
 
     weight: float
     seconds: float
+    heaviest: float = 1.0
+    retry_after_unit: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -65,6 +70,7 @@ class HttpApi:
         url: str,
         limits: HttpLimits,
         bucket: TokenBucket,
+        budget: Budget,
         sleep: Callable[[float], Awaitable[None]],
         jitter: Callable[[], float],
         clock: Callable[[], float],
@@ -73,6 +79,8 @@ class HttpApi:
         self.limits = limits
         self.stats = Stats()
         self._session, self._url, self._bucket = session, url.rstrip("/"), bucket
+        self._retry_after_unit = budget.retry_after_unit
+        self._refused_wait = budget.seconds / limits.retries
         self._sleep, self._jitter, self._clock = sleep, jitter, clock
         self._slots = asyncio.Semaphore(limits.in_flight)
 
@@ -104,8 +112,10 @@ class HttpApi:
             delay = max(delay, reply.retry_after)
             if status == 429:
                 self._bucket.drain()
+                if not reply.retry_after:  # a whole period of the budget has passed before the last try
+                    delay = max(delay, self._refused_wait)
             if reply.kind is Kind.REFUSED or tries > limits.retries or waited + delay > limits.retry_budget:
-                raise self._failure(what, reply, tries, waited)
+                raise self._failure(what, reply, status, tries, waited)
             self.stats.retries += 1
             log.info("%s: %s: %s; again in %.1f s", self.name, what, reply.reason, delay)
             await self._sleep(delay)
@@ -134,10 +144,10 @@ class HttpApi:
             self.stats.bytes_received += size
 
     def _read(self, status: int, body: bytes, headers: Any) -> Any | Fault:
-        if status == 429:
-            return Fault(Kind.BUSY, "HTTP 429, too many requests", parse_retry_after(headers.get("Retry-After")))
-        if status >= 500 or status == 408:
-            return Fault(Kind.BUSY, f"HTTP {status}", parse_retry_after(headers.get("Retry-After")))
+        if status == 429 or status >= 500 or status == 408:
+            unit = self._retry_after_unit if status == 429 else 1.0
+            wait = parse_retry_after(headers.get("Retry-After"), unit)
+            return Fault(Kind.BUSY, f"HTTP {status}{', too many requests' if status == 429 else ''}", wait)
         if status != 200:
             text = scrub(body[:300].decode(errors="replace"), self._url)
             return Fault(Kind.REFUSED, f"HTTP {status} {text}".strip())
@@ -146,7 +156,7 @@ class HttpApi:
         except (ValueError, RecursionError):
             return Fault(Kind.BUSY, "its reply is not JSON, or was cut short")
 
-    def _failure(self, what: str, fault: Fault, tries: int, waited: float) -> ReaderError:
+    def _failure(self, what: str, fault: Fault, status: int, tries: int, waited: float) -> ReaderError:
         remedy = {
             Kind.UNREACHABLE: "Check the URL and the network",
             Kind.REFUSED: "Check the URL; the venue may have changed this request",
@@ -157,6 +167,7 @@ class HttpApi:
             f"waiting). {remedy}.",
             venue=self.name,
             request=what,
+            status=status,
         )
 
 
@@ -179,9 +190,9 @@ async def open_http(
     if mask_url(url) == "***":
         raise ConfigError(f"{name}: its url is not an http:// or https:// URL with a host; correct it", venue=name)
     limits = limits or HttpLimits()
-    bucket = TokenBucket(budget.weight, budget.seconds, ticks, sleep)
+    bucket = TokenBucket(budget.weight, budget.seconds, ticks, sleep, heaviest=budget.heaviest)
     connector = aiohttp.TCPConnector(limit=2 * limits.in_flight)
     async with aiohttp.ClientSession(
         connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=True
     ) as session:
-        yield HttpApi(session, name, url, limits, bucket, sleep, jitter, clock)
+        yield HttpApi(session, name, url, limits, bucket, budget, sleep, jitter, clock)

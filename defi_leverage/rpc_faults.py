@@ -162,12 +162,15 @@ def scrub(text: str, url: str) -> str:
     return one_line(text)[:300]
 
 
-def parse_retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for, given as a number or as an HTTP date; 0 where it is neither."""
+def parse_retry_after(value: str | None, unit: float = 1.0) -> float:
+    """Seconds that a Retry-After header asks for, given as a number or as an HTTP date; 0 where it is neither.
+
+    `unit`: what one of the number is, in seconds, where the other side has a unit of its own.
+    """
     if not value:
         return 0.0
     if re.fullmatch(r"\s*\d{1,6}(\.\d+)?\s*", value):
-        return float(value)
+        return float(value) * unit
     try:
         until = parsedate_to_datetime(value)
     except ValueError:

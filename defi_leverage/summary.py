@@ -16,6 +16,7 @@ import pandas as pd
 
 from defi_leverage.clusters.ranking import find_clusters, gain_matrix
 from defi_leverage.config import Config
+from defi_leverage.contagion.batches import run_batch
 from defi_leverage.contagion.book import compile_book
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.scenario import Scenario
@@ -55,7 +56,11 @@ def plain(value: Any) -> Any:
 
 
 def describe_venues(snapshot: Snapshot) -> list[dict[str, Any]]:
-    """One row a line of coverage: venue, chain, block, accounts found, read and failed, USD supplied and borrowed."""
+    """One row a line of coverage: venue, chain, block, accounts found, read and failed, USD supplied and borrowed.
+
+    A venue that is at no block has the window of UTC time in which it was read, and how many seconds that is from the
+    chains' blocks, at most.
+    """
     health = account_health(snapshot)
     venue = snapshot.accounts["venue_id"].to_numpy()
     totals = health.groupby(venue)[["supplied_usd", "debt_usd"]].sum()
@@ -67,6 +72,8 @@ def describe_venues(snapshot: Snapshot) -> list[dict[str, Any]]:
             {
                 "venue": names.get(row["venue_id"]) or row["venue_id"] or row["protocol"],
                 **{name: row[name] for name in ("venue_id", "protocol", "chain", "block", "block_time")},
+                **{name: row[name] for name in ("window_start", "window_end")},
+                "skew_seconds": None if math.isnan(row["skew_seconds"]) else float(row["skew_seconds"]),
                 **{name: row[name] for name in ("found", "read", "failed", "why")},
                 "supplied_usd": float(sums.get("supplied_usd", 0.0)),
                 "debt_usd": float(sums.get("debt_usd", 0.0)),
@@ -158,7 +165,8 @@ def draw(snapshot: Snapshot, graph: nx.MultiDiGraph, config: Config, found: Mapp
     """The figures of what `summarize` found, as PNG by file name; none, and a line in the log, if that cannot be done.
 
     graph.png; leverage.png; gain.png, the largest gains at the clusters' peaks; rounds.png of the first scenario that
-    shocks anything; ladder.png of the first asset whose market price a scenario shocks.
+    shocks anything; ladder.png of the first asset whose market price a scenario shocks, where the stress test has drawn
+    no ladder of its own.
     """
     try:
         return {name: to_png(figure) for name, figure in _figures(snapshot, graph, config, found)}
@@ -193,7 +201,8 @@ def _figures(
     ]
     for scenario in shocking[:1]:
         yield "rounds.png", plot_rounds(run_contagion(snapshot, scenario, book))
-    for asset in [name for scenario in shocking for name in scenario.shocks][:1]:
-        ladder = [run_contagion(snapshot, Scenario("", {asset: -fall}), book).summary() for fall in _FALLS]
-        title = f"The market price of {symbols.get(asset, asset)} falls"
-        yield "ladder.png", plot_ladder(pd.DataFrame(ladder).assign(fall=_FALLS), title)
+    drawn = [Path(file).name for file in (found["stress"] or {}).get("files", [])]
+    for asset in [] if "ladder_1.png" in drawn else [name for scenario in shocking for name in scenario.shocks][:1]:
+        rungs = run_batch(snapshot, [Scenario("", {asset: -fall}) for fall in _FALLS], book)
+        ladder = pd.DataFrame({"fall": _FALLS, "seized_usd": rungs.seized_usd, "bad_debt_usd": rungs.bad_debt_usd})
+        yield "ladder.png", plot_ladder(ladder, f"The market price of {symbols.get(asset, asset)} falls")

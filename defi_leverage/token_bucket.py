@@ -13,7 +13,8 @@ class TokenBucket:
     """Hands out weight so that no period of `seconds`, wherever it begins, sees more than `budget`.
 
     A full bucket that refills with the whole budget a period would let twice the budget through in its first period.
-    So it holds budget / 6, and refills with what is left of the budget over the period.
+    So it holds budget / 6, or what the heaviest request weighs, and refills with what is left of the budget over the
+    period. Raises ValueError for a budget of nothing, and for one that leaves nothing to refill with.
     """
 
     def __init__(
@@ -22,10 +23,14 @@ class TokenBucket:
         seconds: float,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        *,
+        heaviest: float = 0.0,
     ) -> None:
         if not budget > 0 or not seconds > 0:
             raise ValueError(f"budget {budget} and seconds {seconds} must be above 0")
-        self.capacity = budget / _BURST
+        if not heaviest < budget:
+            raise ValueError(f"budget {budget} is not above {heaviest}, the weight of one request")
+        self.capacity = max(budget / _BURST, heaviest)
         self._rate = (budget - self.capacity) / seconds
         self._clock, self._sleep = clock, sleep
         self._tokens = self.capacity

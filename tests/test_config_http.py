@@ -38,7 +38,7 @@ def test_options_network_and_budget(tmp_path: Path) -> None:
     (venue,) = load_config(write(tmp_path, *given)).venues
     assert expand_url(venue) == "https://api.hyperliquid-testnet.xyz"
     assert venue.options == {"dexs": ("main",), "insurance_fund_usd": 1e6}
-    assert venue.budget.weight == 600
+    assert (venue.budget.weight, venue.budget.seconds, venue.budget.heaviest) == (600, 60, 60)
 
 
 def test_accounts_of_a_file_beside_the_configuration(tmp_path: Path) -> None:
@@ -73,6 +73,10 @@ def test_a_file_that_cannot_be_used(content: str | None, message: str, tmp_path:
         ([f'accounts = ["{A}"]', 'netwrk = "testnet"'], "netwrk is not a known key; did you mean network"),
         ([f'accounts = ["{A}"]', 'network = "goerli"'], "network = 'goerli': use one of mainnet, testnet"),
         ([f'accounts = ["{A}"]', "budget = 5000"], "budget = 5000 is more than the 1200 in 60 seconds"),
+        (
+            [f'accounts = ["{A}"]', "budget = 100"],
+            "budget = 100 is too little for requests that weigh up to 60; give 120",
+        ),
         ([f'accounts = ["{A}"]', "[[venues.hyperliquid]]", 'name = "I"', f'accounts = ["{B}"]'], "twice; list all"),
         ([f'accounts = ["{A}"]', "[[venues.hyperlikwid]]", 'name = "I"'], "did you mean hyperliquid"),
     ],

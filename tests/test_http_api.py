@@ -30,7 +30,7 @@ async def ask(venue: Venue, time: Time, **options: Any) -> Any:
     ("fault", "waited"),
     [
         (http(429, Retry_After="7"), 7.0),
-        (http(429), 0.5),
+        (http(429), 15.0),  # a quarter of the budget's minute, at four tries more
         (http(500), 0.5),
         (http(502), 0.5),
         (http(503, Retry_After="3"), 3.0),
@@ -50,6 +50,14 @@ async def test_what_passes_is_asked_again_after_a_wait(fault: Fault, waited: flo
     assert time.naps[0] == waited
 
 
+async def test_a_wait_in_another_unit() -> None:
+    """The indexer of dYdX writes milliseconds into Retry-After."""
+    time = Time()
+    venue = Venue(echo, faults=[http(429, Retry_After="7342")])
+    await ask(venue, time, budget=Budget(100, 10, retry_after_unit=1e-3))
+    assert time.naps[0] == pytest.approx(7.342)
+
+
 async def test_waits_double_up_to_the_longest() -> None:
     time = Time()
     venue = Venue(echo, faults=[http(500)] * 4)
@@ -59,9 +67,18 @@ async def test_waits_double_up_to_the_longest() -> None:
 
 async def test_a_429_empties_the_bucket() -> None:
     time = Time()
-    venue = Venue(echo, faults=[http(429)])
+    venue = Venue(echo, faults=[http(429, Retry_After="1")])
     await ask(venue, time, budget=Budget(6, 60))  # holds 1 and refills 5 a minute
     assert time.now - Time().now == pytest.approx(60 / 5, abs=0.01)
+
+
+async def test_a_refusal_without_a_wait_outlasts_the_period_of_the_budget() -> None:
+    """With no jitter at all, too: who spent the budget of this minute has none left of the next."""
+    time = Time()
+    venue = Venue(echo, constant=http(429))
+    with pytest.raises(ReaderError, match="HTTP 429"):
+        await ask(venue, time, jitter=lambda: 0.0, budget=Budget(1200, 60))
+    assert sum(time.naps) >= 60
 
 
 async def test_it_gives_up_after_its_retries_with_one_message_and_no_secret() -> None:

@@ -91,5 +91,7 @@ def test_errors_are_told_apart(code: int | None, message: str, kind: Kind) -> No
 def test_retry_after_is_read_in_both_forms() -> None:
     later = datetime.now(UTC) + timedelta(seconds=90)
     assert parse_retry_after("7") == 7
+    assert parse_retry_after("7000", 1e-3) == 7
+    assert 85 < parse_retry_after(format_datetime(later, usegmt=True), 1e-3) <= 90
     assert 85 < parse_retry_after(format_datetime(later, usegmt=True)) <= 90
     assert [parse_retry_after(text) for text in (None, "", "soon", "-3", "Wed, 21 Oct 2015 07:28:00 GMT")] == [0] * 5

@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from defi_leverage import scan as scan_module
 from defi_leverage.store import load_snapshot
+from defi_leverage.summary import describe_venues
 from tests.command_line import one_error, run
 from tests.http_server import Venue, serve_venue
 from tests.protocols import hyperliquid_replies as replies
@@ -35,7 +37,7 @@ def exchange() -> Venue:
         "perpDexs": [None],
         "spotMeta": replies.SPOT_META,
         "metaAndAssetCtxs": replies.meta(),
-        "clearinghouseState": replies.RECORDED,
+        "clearinghouseState": replies.RECORDED | {"time": time.time() * 1000},
         "userAbstraction": "default",
     }
     return Venue(lambda _path, body: copy.deepcopy(answers[body["type"]]))
@@ -74,6 +76,20 @@ async def test_mixed_with_a_chain_the_skew_to_its_block_is_stated(tmp_path: Path
     assert coverage.loc["hyperliquid", "skew_seconds"] == end - at
     assert coverage.loc["aave_v3", "window_start"] == ""
     assert coverage["skew_seconds"].isna().tolist() == [True, False]
+
+
+async def test_what_people_read_states_the_window_and_the_skew(tmp_path: Path) -> None:
+    async with serve_venue(exchange()) as venue, serve(Node()) as node:
+        code, out, err = await scan(write(tmp_path, venue, node), tmp_path)
+    assert code == 0, err
+    (folder,) = (tmp_path / "out").iterdir()
+    chain, exchanged = describe_venues(load_snapshot(folder))
+    assert (chain["window_start"], chain["window_end"], chain["skew_seconds"]) == ("", "", None)
+    assert exchanged["window_start"] <= exchanged["window_end"]
+    said = " ".join(out.split())
+    assert f"not pinned to a block; read from {exchanged['window_start']} to {exchanged['window_end']}" in said
+    assert f"up to {exchanged['skew_seconds']:,.0f} s away from the chains' block." in said
+    assert "secretkey" not in out + err
 
 
 async def test_a_venue_that_does_not_answer_leaves_the_scan_incomplete(tmp_path: Path) -> None:

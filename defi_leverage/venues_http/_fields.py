@@ -7,9 +7,19 @@ from typing import Any
 from defi_leverage.errors import ReaderError, one_line
 from defi_leverage.fixed_point import WAD
 
-__all__ = ["entries", "field", "number", "optional_number", "record", "scaled", "text", "to_wad"]
+__all__ = ["agrees", "entries", "field", "number", "optional_number", "record", "scaled", "text", "to_wad"]
 
 _DECIMAL = re.compile(r"-?\d{1,40}(\.\d{1,40})?([eE][+-]?\d{1,2})?")
+
+_PRINTED = (Fraction(1, 10**5), Fraction(1, 10**9))
+"""How far two of a venue's figures may differ: so many USD, or such a share of the figure."""
+_ROUNDED_DOWN = Fraction(1, 10**6)
+"""USD by which each part of a sum may be less than it is."""
+
+
+def agrees(one: Fraction, other: Fraction, parts: int = 0) -> bool:
+    """Whether two figures are equal but for how a venue prints them, and rounds down the `parts` of a sum."""
+    return abs(one - other) <= max(_PRINTED[0], parts * _ROUNDED_DOWN, _PRINTED[1] * abs(other))
 
 
 def field(reply: Any, path: str, where: str) -> Any:
@@ -31,22 +41,29 @@ def text(reply: Any, path: str, where: str) -> str:
     return found
 
 
-def number(reply: Any, path: str, where: str) -> Fraction:
-    """A number, written as a decimal in text or as a JSON number, exactly as printed."""
-    found = optional_number(reply, path, where)
+def number(reply: Any, path: str, where: str, least: int | None = None, most: int | None = None) -> Fraction:
+    """A number from `least` to `most`, written as a decimal in text or as a JSON number, exactly as printed."""
+    found = optional_number(reply, path, where, least, most)
     if found is None:
         raise _changed(where, path, "is null, not a number")
     return found
 
 
-def optional_number(reply: Any, path: str, where: str) -> Fraction | None:
+def optional_number(
+    reply: Any, path: str, where: str, least: int | None = None, most: int | None = None
+) -> Fraction | None:
     """As `number`; None where the field is there and null."""
     found = field(reply, path, where)
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, (str, int, float)) or not _DECIMAL.fullmatch(str(found)):
         raise _changed(where, path, f"is {found!r}, not a number")
-    return Fraction(str(found))
+    value = Fraction(str(found))
+    if least is not None and value < least:
+        raise _changed(where, path, f"is {found!r}, less than {least}")
+    if most is not None and value > most:
+        raise _changed(where, path, f"is {found!r}, more than {most}")
+    return value
 
 
 def record(reply: Any, path: str, where: str) -> dict[str, Any]:

@@ -35,16 +35,20 @@ from defi_leverage.venues_http._margin import (
     maintenance_ratio,
 )
 
-__all__ = ["HOURS_A_YEAR", "MarginAccount", "Market", "Pool", "build_reading"]
+__all__ = ["HOURS_A_YEAR", "MarginAccount", "Market", "Pool", "build_reading", "is_dollar", "moved_prices"]
 
 HOURS_A_YEAR = 8760
 _DECIMALS = 18
+_MOVED = Fraction(1, 100)
 _ETHER = "eip155:1/slip44:60"
 
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """One perp market: its price, open interest of one side in whole units, a year's funding, and its terms."""
+    """One perp market: its price, open interest of one side in whole units, a year's funding, and its terms.
+
+    `index` names what it follows where `symbol`, which is to be read, does not tell it from all others.
+    """
 
     coin: str
     symbol: str
@@ -53,6 +57,7 @@ class Market:
     funding_rate: Fraction | None
     tiers: tuple[Tier, ...]
     maximum_leverage: Fraction | None
+    index: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +107,10 @@ def build_reading(
     accounts = list(accounts)
     held = {position.coin for account in accounts for position in account.positions}
     here = [markets[coin] for coin in sorted(held | pool.listed)]
-    assets = {market.coin: _asset_id(market.symbol) for market in here}
-    quote = AssetReading(pool.quote_id, pool.quote_symbol, _DECIMALS, _kind(pool.quote_symbol))
+    assets = {market.coin: _asset_id(market.index or market.symbol) for market in here}
+    quote = AssetReading(
+        pool.quote_id, pool.quote_symbol, _DECIMALS, "usd" if is_dollar(pool.quote_symbol) else "token"
+    )
     feeds = [
         FeedReading(
             _feed_id(pool, market.coin),
@@ -144,6 +151,13 @@ def build_reading(
             _perp_market(pool, market, assets[market.coin]) for market in here if market.coin in pool.listed
         ),
     )
+
+
+def moved_prices(accounts: Iterable[MarginAccount], markets: Mapping[str, Market]) -> dict[str, str]:
+    """Markets whose price moved by more than a hundredth while accounts were read, and what to say of it."""
+    positions = [position for account in accounts for position in account.positions]
+    moved = [p.coin for p in positions if abs(p.mark / markets[p.coin].price - 1) > _MOVED]
+    return dict.fromkeys(moved, "its price moved by more than 1 % while accounts were read; scan again")
 
 
 def _account(pool: Pool, account: MarginAccount, assets: Mapping[str, str]) -> AccountReading:
@@ -220,8 +234,9 @@ def _asset(asset_id: str, symbol: str) -> AssetReading:
     return AssetReading(asset_id, symbol, _DECIMALS, "token" if asset_id == _ETHER else "index")
 
 
-def _kind(symbol: str) -> str:
-    return "usd" if symbol.lower() in USD_SYMBOLS else "token"
+def is_dollar(symbol: str) -> bool:
+    """Whether a quote coin is meant to be worth a dollar, so that it may count at par."""
+    return symbol.lower() in USD_SYMBOLS
 
 
 def _feed_id(pool: Pool, coin: str) -> str:

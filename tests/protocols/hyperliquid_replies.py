@@ -135,7 +135,7 @@ UNIFIED = state(
     maintenance="4720.8375",
     used=("37766.7", "37766.7"),
 )
-UNIFIED_TOTAL = "46599.613747"
+UNIFIED_TOTAL = "46599.61385"
 """The USDC that puts liquidation at the recorded price: p s / 80 = T + s (p - 83926), p = 74501.802790436, s = 4.5."""
 
 EMPTY = state([], "0.0", "0.0", "0.0")

@@ -1,4 +1,4 @@
-"""Replies of Hyperliquid and dYdX with something changed anywhere in them: one clear error, an account set aside, or nothing.
+"""Replies of Hyperliquid and dYdX with something changed anywhere in them: one clear error, or an account set aside.
 
 Never another exception, and never a snapshot that is not valid. Thousands of changes were tried so; these are some.
 """
@@ -30,7 +30,7 @@ _HYPERLIQUID: dict[str, Any] = {
     "metaAndAssetCtxs": replies.meta({"BTC": "83926.0"}),
     "clearinghouseState": replies.UNIFIED | {"time": Time().now * 1000},
     "userAbstraction": "unifiedAccount",
-    "spotClearinghouseState": replies.spot(replies.UNIFIED_TOTAL, "41878.776247"),
+    "spotClearinghouseState": replies.spot(replies.UNIFIED_TOTAL, "41878.77635"),
     "userRole": {"role": "user"},
 }
 _STANDARD = {
@@ -92,18 +92,18 @@ def answering(answers: dict[str, Any]) -> HttpApi:
 async def test_a_change_anywhere_is_one_error_or_sets_aside(
     protocol: str, account: str, answers: dict[str, Any]
 ) -> None:
-    draw, errors, asides = random.Random(7), 0, 0
+    draw, errors, read = random.Random(7), [], 0
     structured = [kind for kind, reply in answers.items() if not isinstance(reply, str)]
-    for _ in range(50):
+    for _ in range(30):
         kind = draw.choice(structured)
         api = answering(answers | {kind: changed(answers[kind], draw)})
         try:
             readings = await load_http_reader(protocol)(api, HttpVenue(protocol, "V", "mainnet", (account,)))
         except ReaderError as error:
-            assert any(word in str(error) for word in ("update this package", "scan again")), error
-            errors += 1
+            errors.append(str(error))
         else:
             assert (account_health(from_readings(readings))["equity_usd"] < 1e12).all()
-            asides += any(reading.failed for reading in readings)
-    assert errors > 5
-    assert asides > 0
+            read += 1
+    assert read > 5
+    assert len(errors) > 5
+    assert [error for error in errors if "update this package" not in error and "scan again" not in error] == []

@@ -169,7 +169,7 @@ async def test_a_unified_account_has_its_spot_balance_as_margin() -> None:
     (pool,) = await read(exchange(states, "unifiedAccount", replies.UNIFIED_TOTAL, metas))
     (account,) = pool.accounts
     assert (account.address, account.mode) == (USER, "unified")
-    assert account.collateral_base_raw / 1e18 == pytest.approx(46599.613747)  # not the 38252.7 of the dex
+    assert account.collateral_base_raw == 46_599_613_850 * 10**12  # not the 38252.7 of the dex
     snapshot = from_readings([pool])
     factor = account_health(at_price(snapshot, "BTC", 74501.802790436))["health_factor"].iloc[0]
     assert factor == pytest.approx(1, abs=1e-8)

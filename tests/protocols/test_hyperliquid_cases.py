@@ -17,8 +17,8 @@ from defi_leverage.errors import ReaderError
 from defi_leverage.health import account_health
 from defi_leverage.http_api import HttpLimits
 from defi_leverage.snapshot import from_readings
+from defi_leverage.venues_http._fields import agrees
 from defi_leverage.venues_http._margin import Position, liquidation_price, tiers
-from defi_leverage.venues_http.hyperliquid.accounts import agrees
 from tests.protocols import hyperliquid_replies as replies
 from tests.protocols.hyperliquid_replies import USER
 from tests.protocols.test_hyperliquid import OTHER, at_price, exchange, read
@@ -165,7 +165,7 @@ async def test_margin_that_is_no_dollar_sets_accounts_aside(symbol: str, read_ac
     [
         (
             replies.spot(replies.UNIFIED_TOTAL, "41000.0"),
-            "tokenToAvailableAfterMaintenance is 41000.0, its balance and positions make it 41878.776247",
+            "tokenToAvailableAfterMaintenance is 41000.0, its balance and positions make it 41878.77635",
         ),
         ({"balances": []}, "spotClearinghouseState has no balance of the token 0, which is its margin"),
     ],
@@ -190,7 +190,7 @@ async def test_a_price_that_is_left_out_is_out_of_reach_or_something_else_backs_
     assert reading.accounts[0].perps[0].liquidation_price_usd_wad is None
 
 
-@pytest.mark.parametrize("left", ["41878.776247", "41880.0", "41850.0"])
+@pytest.mark.parametrize("left", ["41878.77635", "41880.0", "41850.0"])
 async def test_what_a_balance_leaves_moves_with_the_price(left: str) -> None:
     metas = {"": replies.meta({"BTC": "83926.0"})}
     balance = replies.spot(replies.UNIFIED_TOTAL, left)

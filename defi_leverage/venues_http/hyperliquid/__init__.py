@@ -6,7 +6,10 @@ the first of these dexs, and set aside where the option `dexs` leaves out some t
 the discontinued dex abstraction are set aside, with the reason: what backs such an account is not in the replies.
 
 Every account's replies must bear each other out: value, margin used, maintenance margin and liquidation prices are
-computed from its positions and margin tiers and compared; an account that differs is set aside, too.
+computed from its positions and margin tiers and compared, of a unified account also what its balance leaves after
+maintenance; an account that differs is set aside, too. An agent wallet holds nothing: of listed accounts that are empty
+on every dex, the role is asked, and an agent is set aside with the account that it acts for. Margin in a coin that is
+no dollar sets a dex's accounts aside: profits are paid in that coin, whose price is not in the replies.
 
 Funding is paid every hour at once, so that nothing is owed in between; the rate is positive where longs pay shorts.
 What the liquidator vault (HLP) can bear is not published as a figure: `insurance_fund_usd` states it, for the
@@ -22,7 +25,7 @@ from defi_leverage.protocols import Progress
 from defi_leverage.reading import Reading
 from defi_leverage.venues_http import HttpVenue, Network
 from defi_leverage.venues_http.hyperliquid.accounts import read_accounts
-from defi_leverage.venues_http.hyperliquid.markets import read_dexs
+from defi_leverage.venues_http.hyperliquid.markets import WEIGHT, read_dexs
 from defi_leverage.venues_http.hyperliquid.pools import build_readings
 
 __all__ = ["ADDRESS", "BUDGET", "NETWORKS", "OPTIONS", "read_http"]
@@ -32,7 +35,7 @@ NETWORKS = {
     "mainnet": Network("https://api.hyperliquid.xyz", "eip155:999"),
     "testnet": Network("https://api.hyperliquid-testnet.xyz", "eip155:998"),
 }
-BUDGET = Budget(1200, 60)
+BUDGET = Budget(1200, 60, heaviest=WEIGHT["userRole"])
 ADDRESS = r"0x[0-9a-fA-F]{40}"
 OPTIONS = {"dexs": "texts", "insurance_fund_usd": "amount"}
 
@@ -44,5 +47,6 @@ async def read_http(api: HttpApi, venue: HttpVenue, progress: Progress | None = 
     """
     start = api.now()
     dexs = await read_dexs(api, venue)
-    states = await read_accounts(api, venue, dexs, progress)
-    return build_readings(venue, NETWORKS[venue.network].chain, dexs, states, (start, api.now()))
+    users, failed = await read_accounts(api, venue, dexs, progress)
+    window = (start, api.now())
+    return build_readings(venue, NETWORKS[venue.network].chain, dexs, users, failed, window)

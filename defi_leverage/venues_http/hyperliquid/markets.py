@@ -13,8 +13,9 @@ from defi_leverage.venues_http._readings import HOURS_A_YEAR, Market
 
 __all__ = ["WEIGHT", "Dex", "ask", "read_dexs"]
 
-WEIGHT = {"clearinghouseState": 2, "spotClearinghouseState": 2, "allMids": 2, "l2Book": 2, "userRole": 60}
-"""Of an info request; every other one weighs 20. Source: Hyperliquid documentation, Rate limits."""
+_LIGHT = ("l2Book", "allMids", "clearinghouseState", "orderStatus", "spotClearinghouseState", "exchangeStatus")
+WEIGHT = dict.fromkeys(_LIGHT, 2) | {"userRole": 60}
+"""Of an info request; every other one weighs 20. Source: Hyperliquid documentation, Rate limits and user limits."""
 
 _SINGLE_TIER = 50
 """A margin table below this id has one tier, whose maximum leverage is the id. Source: Margin tiers."""
@@ -47,7 +48,10 @@ async def read_dexs(api: HttpApi, venue: HttpVenue) -> list[Dex]:
     Raises ReaderError for a reply that makes no sense, ConfigError for a dex that there is not.
     """
     listed = entries(await ask(api, "perpDexs"), "", "perpDexs")
-    names = ["" if dex is None else text(dex, "name", "perpDexs") for dex in listed]
+    # The first entry is null and stands for the exchange's own dex; another null would be a place without a dex.
+    names = ["", *(text(dex, "name", "perpDexs") for dex in listed[1:] if dex is not None)]
+    if listed[:1] != [None]:
+        raise ReaderError("perpDexs: the first entry is not null, the exchange's own dex; update this package")
     wanted = venue.options.get("dexs")
     if wanted is not None:
         known = {name or "main" for name in names}
@@ -74,10 +78,13 @@ async def _read_dex(api: HttpApi, name: str, tokens: dict[int, tuple[str, str]])
     universe = entries(meta, "universe", where)
     if len(entries(contexts, "", where)) != len(universe):
         raise ReaderError(f"{where}: {len(universe)} markets and {len(contexts)} contexts; scan again")
-    tables = {
-        int(number({"id": table_id}, "id", f"{where}: marginTables")): _read_table(table, where)
-        for table_id, table in (entries(pair, "", where) for pair in entries(meta, "marginTables", where))
-    }
+    tables = {}
+    for pair in entries(meta, "marginTables", where):
+        if len(entries(pair, "", f"{where}: marginTables")) != 2:
+            raise ReaderError(
+                f"{where}: the field marginTables has {pair!r}, not an id and a table; update this package"
+            )
+        tables[int(number({"id": pair[0]}, "id", f"{where}: marginTables"))] = _read_table(pair[1], where)
     quote = int(number(meta, "collateralToken", where)) if "collateralToken" in meta else 0
     if quote not in tokens:
         raise ReaderError(f"{where}: its collateralToken {quote} is not in spotMeta; update this package")
@@ -90,14 +97,17 @@ async def _read_dex(api: HttpApi, name: str, tokens: dict[int, tuple[str, str]])
 
 def _read_table(table: Any, where: str) -> tuple[Tier, ...]:
     rows = entries(table, "marginTiers", f"{where}: marginTables")
-    found = [(number(row, "lowerBound", where), 1 / (2 * number(row, "maxLeverage", where))) for row in rows]
+    found = [
+        (number(row, "lowerBound", where, least=0), 1 / (2 * number(row, "maxLeverage", where, least=1)))
+        for row in rows
+    ]
     if not found or min(found)[0] != 0:
         raise ReaderError(f"{where}: the field marginTiers does not begin at 0; update this package")
     return tiers(found)
 
 
 def _read_market(coin: str, market: Any, context: Any, tables: dict[int, tuple[Tier, ...]], where: str) -> Market:
-    leverage = number(market, "maxLeverage", where)
+    leverage = number(market, "maxLeverage", where, least=1)
     # The documentation's example has a table for every asset and no id for one: then the asset has one tier.
     table_id = int(number(market, "marginTableId", where)) if "marginTableId" in market else int(leverage)
     if table_id in tables:
@@ -106,13 +116,15 @@ def _read_market(coin: str, market: Any, context: Any, tables: dict[int, tuple[T
         terms = tiers([(Fraction(0), Fraction(1, 2 * table_id))])
     else:
         raise ReaderError(f"{where}: its margin table {table_id} is not in marginTables; update this package")
+    if context is None:  # nothing is told of it: an account that holds it is set aside
+        return Market(coin, coin, Fraction(0), None, None, terms, leverage)
     hourly = optional_number(context, "funding", where)
     price = optional_number(context, "markPx", where)
     return Market(
         coin=coin,
         symbol=coin,
         price=Fraction(0) if price is None else price,
-        open_interest=optional_number(context, "openInterest", where),
+        open_interest=optional_number(context, "openInterest", where, least=0),
         funding_rate=None if hourly is None else hourly * HOURS_A_YEAR,
         tiers=terms,
         maximum_leverage=leverage,

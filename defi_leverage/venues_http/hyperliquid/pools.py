@@ -5,9 +5,10 @@ from fractions import Fraction
 
 from defi_leverage.reading import Reading
 from defi_leverage.venues_http import HttpVenue
+from defi_leverage.venues_http._fields import agrees
 from defi_leverage.venues_http._margin import Position, liquidation_price
-from defi_leverage.venues_http._readings import MarginAccount, Market, Pool, build_reading
-from defi_leverage.venues_http.hyperliquid.accounts import DexState, UserState, agrees, cross_maintenance
+from defi_leverage.venues_http._readings import MarginAccount, Pool, build_reading, is_dollar, moved_prices
+from defi_leverage.venues_http.hyperliquid.accounts import DexState, UserState, cross_maintenance
 from defi_leverage.venues_http.hyperliquid.markets import Dex
 
 __all__ = ["build_readings", "difference", "margin_accounts"]
@@ -16,7 +17,8 @@ _STANDARD = ("default", "disabled")
 _SAME_PRICE = Fraction(1, 10**6)
 _SAME_PRICE_UNIFIED = Fraction(1, 100)
 """Relative: a unified account's balance is in another reply than its positions, which may be a second older."""
-_MOVED = Fraction(1, 100)
+_OUT_OF_REACH = 100
+"""Times a price. The venue tells prices farther off than that: 487,000 times the mark of a short, in a record."""
 _LARGE = {"mainnet": 100_000, "testnet": 10_000}
 """USDC from which a position is closed by a fifth first. Source: Hyperliquid documentation, Liquidations."""
 
@@ -24,15 +26,22 @@ _Account = tuple[str, str, MarginAccount | str]  # pool, name, and the account o
 
 
 def build_readings(
-    venue: HttpVenue, chain: str, dexs: list[Dex], users: list[UserState], window: tuple[int, int]
+    venue: HttpVenue,
+    chain: str,
+    dexs: list[Dex],
+    users: list[UserState],
+    set_aside: dict[str, str],
+    window: tuple[int, int],
 ) -> tuple[Reading, ...]:
     """One reading for each dex with accounts, or with markets that they hold; the first has one in any case.
 
-    `window` in UTC seconds.
+    `set_aside`: accounts that could not be read, and why; the first dex counts them. `window` in UTC seconds.
     """
     by_name = {dex.name: dex for dex in dexs}
     pools: dict[str, list[MarginAccount]] = {dex.label: [] for dex in dexs}
     failed: dict[str, dict[str, str]] = {dex.label: {} for dex in dexs}
+    failed[dexs[0].label] |= set_aside
+    clock = next((user.clock_gap for user in users if user.clock_gap), "")
     for user in users:
         for label, name, account in margin_accounts(user, by_name, whole="dexs" not in venue.options):
             if isinstance(account, MarginAccount):
@@ -45,7 +54,8 @@ def build_readings(
     for dex in dexs:
         accounts, listed = pools[dex.label], frozenset(held & dex.markets.keys())
         if accounts or failed[dex.label] or listed or dex is dexs[0]:
-            pool = _pool(venue, chain, dex, listed, failed[dex.label], _moved(accounts, markets))
+            gaps = moved_prices(accounts, markets) | ({"clock": clock} if clock else {})
+            pool = _pool(venue, chain, dex, listed, failed[dex.label], gaps)
             readings.append(build_reading(pool, markets, accounts, window))
     return tuple(readings)
 
@@ -84,11 +94,14 @@ def margin_accounts(user: UserState, dexs: dict[str, Dex], whole: bool = True) -
     `whole`: `dexs` are all that there are.
     """
     prices = {coin: market.price for dex in dexs.values() for coin, market in dex.markets.items()}
+    quotes = {dex.label: dex.quote_symbol for dex in dexs.values()}
     for label, name, account in _all_accounts(user, dexs):
         held = account.positions if isinstance(account, MarginAccount) else ()
         without = [position.coin for position in held if prices[position.coin] <= 0]
         if isinstance(account, MarginAccount) and account.mode == "unified" and not whole:
             yield label, name, "its balance may back positions on other dexs; leave out the option dexs"
+        elif held and not is_dollar(quotes[label]):
+            yield label, name, f"its margin is {quotes[label]}, whose price in dollars is not in the venue's replies"
         else:
             yield label, name, f"{without[0]} has no mark price" if without else account
 
@@ -127,13 +140,15 @@ def _cross_account(user: UserState, dex: Dex, state: DexState) -> Iterator[_Acco
         return
     value = state.cross_raw_usd + sum((position.signed_notional for position in positions), Fraction(0))
     isolated = sum((item.isolated_value for item in state.held if item.isolated_value is not None), Fraction(0))
+    ordered = state.used - state.cross_used - isolated  # the margin of isolated orders that rest in the book
     needed = cross_maintenance(state.held)
-    for ours, theirs, name in (
-        (value, state.cross_value, "crossMarginSummary.accountValue"),
-        (value + isolated, state.value, "marginSummary.accountValue"),
-        (needed, state.cross_maintenance, "crossMaintenanceMarginUsed"),
+    for ours, theirs, name, parts in (
+        (value, state.cross_value, "crossMarginSummary.accountValue", 0),
+        (value + isolated + ordered, state.value, "marginSummary.accountValue", 0),
+        (max(ordered, Fraction(0)), ordered, "marginSummary.totalMarginUsed less that of isolated positions", 0),
+        (needed, state.cross_maintenance, "crossMaintenanceMarginUsed", len(positions)),
     ):
-        if not agrees(ours, theirs):
+        if not agrees(ours, theirs, parts):
             yield dex.label, user.user, f"{name} is {float(theirs)!r}, its positions make it {float(ours)!r}"
             return
     margin = state.cross_value - sum((position.unrealized_pnl for position in positions), Fraction(0))
@@ -145,7 +160,8 @@ def _unified_accounts(user: UserState, dexs: dict[str, Dex]) -> Iterator[_Accoun
     """One account a coin: the spot balance less isolated margin backs the cross positions on all dexs in that coin.
 
     It is in the pool of the first of these dexs. The balance counts the positions' profit already. Source: Account
-    abstraction modes, Unified Account Ratio.
+    abstraction modes, Unified Account Ratio. Where the venue tells what the balance leaves after maintenance, that must
+    be the balance less the maintenance margin and the isolated margin, but for a move of prices between two replies.
     """
     for quote in sorted({dexs[name].quote for name in user.dexs}):
         here = {name: state for name, state in user.dexs.items() if dexs[name].quote == quote}
@@ -156,28 +172,48 @@ def _unified_accounts(user: UserState, dexs: dict[str, Dex]) -> Iterator[_Accoun
         held = [item for state in here.values() for item in state.held]
         needed = cross_maintenance(tuple(held))
         reported = sum((state.cross_maintenance for state in here.values()), Fraction(0))
-        if not agrees(needed, reported):
+        if not agrees(needed, reported, len(positions)):
             why = f"crossMaintenanceMarginUsed is {float(reported)!r}, its positions make it {float(needed)!r}"
             yield label, user.user, why
             continue
-        isolated = sum((item.isolated_value for item in held if item.isolated_value is not None), Fraction(0))
-        value = (user.spot or {}).get(quote, Fraction(0)) - isolated
+        total = None if user.spot is None else user.spot.totals.get(quote)
+        if user.spot is None or total is None:
+            yield label, user.user, f"spotClearinghouseState has no balance of the token {quote}, which is its margin"
+            continue
+        apart = [item for item in held if item.isolated_value is not None]
+        isolated = sum((item.isolated_value or Fraction(0) for item in apart), Fraction(0))
+        value = total - isolated
         margin = value - sum((position.unrealized_pnl for position in positions), Fraction(0))
-        why = difference(value, positions, _SAME_PRICE_UNIFIED)
+        exposed = needed + sum((abs(item.position.signed_notional) for item in apart), Fraction(0))
+        why = _left(total, isolated + needed, user.spot.available.get(quote), exposed)
+        why = why or difference(value, positions, _SAME_PRICE_UNIFIED)
         yield label, user.user, why or MarginAccount(user.user, user.user, "unified", margin, positions)
+
+
+def _left(total: Fraction, taken: Fraction, told: Fraction | None, exposed: Fraction) -> str:
+    """What differs between what a balance leaves by our count and by the venue's, never below 0, in words; or "".
+
+    `exposed`: USD that move with prices, at most as they do.
+    """
+    ours = max(total - taken, Fraction(0))
+    if told is None or agrees(ours, told) or abs(ours - told) <= _SAME_PRICE_UNIFIED * exposed:
+        return ""
+    return f"tokenToAvailableAfterMaintenance is {float(told)!r}, its balance and positions make it {float(ours)!r}"
 
 
 def difference(value: Fraction, positions: tuple[Position, ...], tolerance: Fraction) -> str:
     """What differs between the liquidation prices that the venue tells and ours, in words; "" where nothing does.
 
-    A price that the venue leaves out is not compared: it leaves out those that no market reaches.
+    A price that the venue leaves out must be out of reach by our count, too: it leaves out those that are not positive,
+    or astronomically high. Else something backs the account that is not in its replies.
     """
     for position in positions:
         theirs = position.reported_liquidation_price
-        if theirs is None:
-            continue
         ours = liquidation_price(value, positions, position)
-        if ours is None or abs(ours - theirs) > tolerance * theirs:
+        if theirs is None:
+            if ours is not None and position.mark / _OUT_OF_REACH < ours < position.mark * _OUT_OF_REACH:
+                return f"liquidationPx of {position.coin} is null, its margin makes it {float(ours)!r}"
+        elif ours is None or abs(ours - theirs) > tolerance * theirs:
             computed = "none" if ours is None else f"{float(ours)!r}"
             return f"liquidationPx of {position.coin} is {float(theirs)!r}, its margin makes it {computed}"
     return ""
@@ -185,14 +221,3 @@ def difference(value: Fraction, positions: tuple[Position, ...], tolerance: Frac
 
 def _cross(state: DexState) -> tuple[Position, ...]:
     return tuple(item.position for item in state.held if item.isolated_value is None)
-
-
-def _moved(accounts: list[MarginAccount], markets: dict[str, Market]) -> dict[str, str]:
-    """Markets whose price moved while the accounts were read, by more than a hundredth."""
-    gaps = {}
-    for account in accounts:
-        for position in account.positions:
-            price = markets[position.coin].price
-            if price == 0 or abs(position.mark / price - 1) > _MOVED:
-                gaps[position.coin] = "its price moved by more than 1 % while accounts were read; scan again"
-    return gaps
