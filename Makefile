@@ -35,6 +35,7 @@ bench: .venv/dev.stamp ## how fast, as ratios measured in one run
 	mkdir -p $(OUT)
 	$(BIN)/python -m tests.benchmarks.bench --output $(OUT)/bench.json
 	$(BIN)/python -m tests.benchmarks.bench_graph --output $(OUT)/bench_graph.json
+	$(BIN)/python -m tests.benchmarks.bench_clusters --output $(OUT)/bench_clusters.json
 
 lock: .venv/dev.stamp ## pin what .venv installs
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \

@@ -163,13 +163,13 @@ def test_the_whole_job(sample: None) -> None:
         "graph.graphml",
         "graph.json",
         "graph.png",
-        "ladder.png",
         "leverage.png",
         "measures",
         "rounds.png",
         "stress",
         "summary.json",
     ]
+    assert Path("out/stress/ladder_1.png").is_file()  # the one ladder of the job
     assert pd.read_parquet("out/measures/positions.parquet")["leverage"].notna().sum() == 8
     content = {path: path.read_bytes() for path in Path("out").glob("*.*")}
     assert from_json("run") == summary

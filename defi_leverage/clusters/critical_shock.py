@@ -2,13 +2,17 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from defi_leverage.clusters.search import Node, Trigger, name_nodes, search_sizes, triggers_of
-from defi_leverage.contagion.book import Book, Bools, Floats
+from defi_leverage.contagion.book import Book, Floats
 
-__all__ = ["Threshold", "find_critical_shock", "search_threshold"]
+__all__ = ["Threshold", "find_critical_shock", "remember", "search_threshold"]
+
+Question = Callable[[Trigger, Floats], NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,16 +31,17 @@ class Threshold:
 def find_critical_shock(
     book: Book,
     nodes: list[Node],
-    ratio: Callable[[Trigger, float], float],
-    too_bad: Callable[[Trigger, Floats], Bools],
+    ratios: Question,
+    too_bad: Question,
     band: float,
     largest: float,
     tolerance: float,
 ) -> tuple[Trigger, Threshold]:
     """The trigger with the smallest critical move, of all `triggers_of` the nodes (the last of them if none has any).
 
-    A move is critical where `ratio` (`search.ratio_at`) is at least 1, or where `too_bad`, asked for many sizes
-    at once, says that bad debt passes its bound. Triggers that are equal within `tolerance` go to the simpler one.
+    A move is critical where `ratios` (`search.ratios_at`) is at least 1, or where `too_bad` says that bad debt passes
+    its bound; both are asked for many sizes at once, and should `remember`. Triggers that are equal within `tolerance`
+    go to the simpler one.
     """
     candidates = triggers_of(nodes)
     best, nearest = candidates[-1], Threshold(float("nan"), float("nan"), "", "")
@@ -45,19 +50,34 @@ def find_critical_shock(
         sizes = search_sizes(band, largest, min(trigger.values()))
         if nearest.cause:  # one step beyond what is already found is enough to see whether this one is nearer
             sizes = sizes[: int(np.searchsorted(sizes, nearest.size)) + 1]
-        known = dict(zip(sizes.tolist(), too_bad(trigger, sizes).tolist(), strict=True))
+        above_one = np.flatnonzero(ratios(trigger, sizes[1:]) >= 1)
+        sizes = sizes[: above_one[0] + 2] if above_one.size else sizes
+        too_bad(trigger, sizes)  # as one batch; the search below asks one by one
 
-        def cause(size: float, trigger: Trigger = trigger, known: dict[float, bool] = known) -> str:
-            if size > 0 and ratio(trigger, size) >= 1:
+        def cause(size: float, trigger: Trigger = trigger) -> str:
+            at = np.array([size])
+            if size > 0 and ratios(trigger, at)[0] >= 1:
                 return "branching ratio"
-            bad = known[size] if size in known else bool(too_bad(trigger, np.array([size]))[0])
-            return "bad debt" if bad else ""
+            return "bad debt" if too_bad(trigger, at)[0] else ""
 
         found = search_threshold(cause, sizes, tolerance, name_nodes(book, list(trigger.items())))
         searched.append(found.searched)
         if found.cause and not found.size >= nearest.size - tolerance:
             best, nearest = trigger, found
     return best, replace(nearest, searched="; ".join(searched))
+
+
+def remember(question: Question) -> Question:
+    """`question`, asked only once about each size of a trigger."""
+    known: dict[tuple[tuple[Node, ...], float], Any] = {}
+
+    def answer(trigger: Trigger, sizes: Floats) -> NDArray[Any]:
+        keys = [(tuple(trigger.items()), size) for size in sizes.tolist()]
+        if fresh := [key for key in keys if key not in known]:
+            known.update(zip(fresh, question(trigger, np.array([size for _, size in fresh])), strict=True))
+        return np.array([known[key] for key in keys])
+
+    return answer
 
 
 def search_threshold(cause: Callable[[float], str], sizes: Floats, tolerance: float, name: str) -> Threshold:

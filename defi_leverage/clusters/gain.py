@@ -10,51 +10,34 @@ of leverage targeting, and a row for either sign: a liquidation lowers collatera
 that a fall of one asset and a rise of another can drive each other.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from defi_leverage.clusters.crossings import CrossingBook, crossing_flows, prepare_crossings
 from defi_leverage.contagion.book import Book, Floats, Ints, compile_book
-from defi_leverage.contagion.engine import account_health_factors, liquidate, net_sales, resolve_shocks
-from defi_leverage.contagion.kernels import health_factors
-from defi_leverage.contagion.layout import CompactBook
-from defi_leverage.contagion.prices import feed_prices, impact_factors, market_prices
+from defi_leverage.contagion.engine import resolve_shocks
+from defi_leverage.contagion.prices import feed_prices, impact_factors, market_prices, pass_on
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import ScenarioError
 from defi_leverage.snapshot import Snapshot
 
 __all__ = [
     "DIRECTIONS",
-    "PriceState",
     "branching_ratio",
     "check_share",
     "gain_matrix",
     "moving_assets",
-    "price_response",
+    "price_responses",
     "signed_gain_matrix",
     "signed_gains",
-    "state_after",
-    "states_along",
     "step_back",
     "step_on",
 ]
 
-_AT_ONCE = 16  # states whose health factors are held at a time
-
 DIRECTIONS: Mapping[str, int] = {"fall": -1, "rise": 1}
-
-
-class PriceState(NamedTuple):
-    """A state of a book in which nobody has been liquidated: relative change of market prices by asset, market prices
-    by asset and feed prices by feed (USD), health factor by account.
-    """
-
-    shock: Floats
-    price: Floats
-    feed: Floats
-    health_factor: Floats
 
 
 def gain_matrix(
@@ -75,11 +58,10 @@ def gain_matrix(
     K has no unit. Accounts already below 1 in the state do not count. Raises SnapshotError or ScenarioError for shocks
     that make no sense here.
     """
-    book, state = _state(snapshot, shocks, band, book)
     sign = DIRECTIONS[direction]
-    rows = [_response(book, state, asset, sign, band, inherited) for asset in range(len(book.price))]
+    book, responses = _responses(snapshot, shocks, band, book, [sign], inherited)
     index = pd.Index(book.asset_ids, name="asset_id")
-    return pd.DataFrame(sign * np.array(rows) / band + 0.0, index=index, columns=index)
+    return pd.DataFrame(sign * responses / band + 0.0, index=index, columns=index)
 
 
 def signed_gain_matrix(
@@ -94,15 +76,9 @@ def signed_gain_matrix(
 
     `branching_ratio` of it (without inherited moves) counts every way in which moves drive each other.
     """
-    book, state = _state(snapshot, shocks, band, book)
-    assets = np.arange(len(book.price))
-    rows = [
-        signed_gains(_response(book, state, int(asset), sign, band, inherited), band)
-        for sign in DIRECTIONS.values()
-        for asset in assets
-    ]
+    book, responses = _responses(snapshot, shocks, band, book, list(DIRECTIONS.values()), inherited)
     index = pd.MultiIndex.from_product([list(DIRECTIONS), book.asset_ids], names=["direction", "asset_id"])
-    return pd.DataFrame(np.array(rows), index=index, columns=index).swaplevel(axis=0).swaplevel(axis=1)
+    return pd.DataFrame(signed_gains(responses, band), index=index, columns=index).swaplevel(axis=0).swaplevel(axis=1)
 
 
 def branching_ratio(gain: Floats) -> float:
@@ -133,43 +109,28 @@ def step_back(shock: Floats, asset: int, change: float) -> Floats:
     return earlier
 
 
-def state_after(book: Book, shock: Floats) -> PriceState:
-    """Prices and health factors after `shock`, before anybody is liquidated."""
-    price = market_prices(book, shock, np.zeros(len(book.price)))
-    feed = feed_prices(book, price)
-    return PriceState(shock, price, feed, account_health_factors(book, book.amount, feed))
+def price_responses(crossing: CrossingBook, before: Floats, after: Floats, *, inherited: bool) -> Floats:
+    """Relative change of every market price (pairs x assets) by the liquidations of the step from one state to another.
 
-
-def states_along(book: Book, compact: CompactBook, shocks: Sequence[Floats]) -> Iterator[PriceState]:
-    """`state_after` each of many shocks, some at a time: far faster than one by one. `compact`: of `lay_out(book)`."""
-    for first in range(0, len(shocks), _AT_ONCE):
-        shock = np.array(shocks[first : first + _AT_ONCE])
-        price = market_prices(book, shock, np.zeros_like(shock))
-        feed = feed_prices(book, price)
-        factors = health_factors(compact, np.ascontiguousarray(feed.T))
-        for number in range(len(shock)):
-            yield PriceState(shock[number], price[number], feed[number], factors[:, number])
-
-
-def price_response(book: Book, before: PriceState, after: PriceState, *, inherited: bool) -> Floats:
-    """Relative change of every market price by the liquidations of the step from one state to another.
-
-    It liquidates once, at the prices after, those who are at 1 or more before and below 1 after, in a book where nobody
-    was liquidated before. A purchase that would empty a pool counts as a doubling of the price.
+    A state is the relative change of every market price (`before`, `after`: pairs x assets) in a book where nobody was
+    liquidated. Those who are at 1 or more before and below 1 after are liquidated once, at the prices after. A purchase
+    that would empty a pool counts as a doubling of the price.
     """
-    crossing = np.flatnonzero((before.health_factor >= 1) & (after.health_factor < 1))
-    if not crossing.size:
-        return np.zeros(len(book.price))
-    done = liquidate(book, book.amount.copy(), after.feed, after.health_factor, crossing)
-    sales = net_sales(book, done, after.price)
-    left = market_prices(book, after.shock, sales) / after.price if inherited else impact_factors(book, sales)
-    response: Floats = np.minimum(left, 2.0) - 1
+    book = crossing.book
+    prices = [market_prices(book, shock, np.zeros_like(shock)) for shock in (before, after)]
+    flows = crossing_flows(crossing, *(feed_prices(book, price) for price in prices))
+    response = np.zeros(after.shape)
+    moved = (flows != 0).any(axis=1)
+    shock, price = after[moved], prices[1][moved]
+    sales = pass_on(book, flows[moved], price)
+    left = market_prices(book, shock, sales) / price if inherited else impact_factors(book, sales)
+    response[moved] = np.minimum(left, 2.0) - 1
     return response
 
 
-def signed_gains(response: Floats, band: float) -> Floats:
-    """Gains on (fall of every asset, then rise of every asset) from the price changes that one band causes."""
-    return np.concatenate([np.maximum(-response, 0.0), np.maximum(response, 0.0)]) / band
+def signed_gains(responses: Floats, band: float) -> Floats:
+    """Gains on (fall of every asset, then rise of every asset), a row each, from the price changes of one band."""
+    return np.concatenate([np.maximum(-responses, 0.0), np.maximum(responses, 0.0)], axis=1) / band
 
 
 def moving_assets(book: Book) -> Ints:
@@ -184,14 +145,18 @@ def moving_assets(book: Book) -> Ints:
     return np.flatnonzero(follows)
 
 
-def _response(book: Book, before: PriceState, asset: int, sign: int, band: float, inherited: bool) -> Floats:
-    after = state_after(book, step_on(before.shock, asset, sign * band))
-    return price_response(book, before, after, inherited=inherited)
-
-
-def _state(
-    snapshot: Snapshot, shocks: Mapping[str, float] | None, band: float, book: Book | None
-) -> tuple[Book, PriceState]:
+def _responses(
+    snapshot: Snapshot,
+    shocks: Mapping[str, float] | None,
+    band: float,
+    book: Book | None,
+    signs: Sequence[int],
+    inherited: bool,
+) -> tuple[Book, Floats]:
+    """The book, and the price responses to one further band of every asset, one direction after the other."""
     check_share("band", band)
     book = book or compile_book(snapshot)
-    return book, state_after(book, resolve_shocks(snapshot, Scenario(shocks=shocks or {}), book)[0])
+    shock = resolve_shocks(snapshot, Scenario(shocks=shocks or {}), book)[0]
+    after = np.array([step_on(shock, asset, sign * band) for sign in signs for asset in range(len(shock))])
+    before = np.broadcast_to(shock, after.shape)
+    return book, price_responses(prepare_crossings(book), before, after, inherited=inherited)

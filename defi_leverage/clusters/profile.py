@@ -1,26 +1,18 @@
-"""What a cluster consists of, and what would be lost without it."""
+"""What a cluster consists of: its accounts, and what they have in sum."""
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from defi_leverage.contagion.book import Book, compile_book
-from defi_leverage.contagion.engine import run_contagion
-from defi_leverage.contagion.losses import account_losses, leave_alone
 from defi_leverage.contagion.result import ContagionResult
-from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.graph.look_through import look_through_leverage
 from defi_leverage.health import account_health
 from defi_leverage.snapshot import Snapshot
 
 __all__ = [
-    "LEAVE_ONE_OUT_COLUMNS",
     "MEMBER_COLUMNS",
     "account_holdings",
     "describe_members",
-    "leave_one_out",
     "list_members",
 ]
 
@@ -36,7 +28,6 @@ MEMBER_COLUMNS = (
     "look_through_usd",
     "health_factor",
 )
-LEAVE_ONE_OUT_COLUMNS = ("loss_usd", "own_loss_usd", "spillover_usd", "leave_one_out_share")
 
 
 def account_holdings(snapshot: Snapshot) -> pd.DataFrame:
@@ -92,39 +83,3 @@ def describe_members(members: pd.DataFrame) -> dict[str, Any]:
         else float("nan"),
         "negative_equity_accounts": len(members) - len(solvent),
     }
-
-
-def leave_one_out(
-    snapshot: Snapshot,
-    members: Mapping[str, Sequence[str]],
-    scenarios: Sequence[Scenario],
-    book: Book | None = None,
-) -> pd.DataFrame:
-    """How much of the system's loss vanishes without a cluster: one row a cluster, by its key in `members`.
-
-    `members`: account_ids of each cluster; `scenarios`: the reference set. The loss is that of lenders
-    (`losses.account_losses`), summed over all accounts and all scenarios. Each scenario is run twice: on the whole
-    book, and on the book in which the cluster's accounts are never liquidated, so that nothing of theirs is sold.
-    Columns LEAVE_ONE_OUT_COLUMNS, USD: loss_usd of the system; own_loss_usd, of that on the cluster's own accounts;
-    spillover_usd, the loss on all other accounts that is not there without the cluster's forced sales (below 0 where
-    its purchases help others more); leave_one_out_share, (own + spillover) / loss: what vanishes if the cluster's
-    accounts are neither there to lose nor to sell. nan where the system loses nothing. Liquidation is suppressed
-    rather than the accounts removed, because what they supply carries other accounts' loans and stays where it is.
-    """
-    book = book or compile_book(snapshot)
-    runs = [run_contagion(snapshot, scenario, book) for scenario in scenarios]
-    whole = [account_losses(run) for run in runs]
-    touched = [set(run.liquidations["account_id"]) | set(run.bad_debt["account_id"]) for run in runs]
-    rows: dict[str, tuple[float, float, float, float]] = {}
-    for name, accounts in members.items():
-        inside = np.isin(book.account_ids, list(accounts))
-        others = leave_alone(book, inside)
-        own, spillover, loss = 0.0, 0.0, 0.0
-        for scenario, with_all, liquidated in zip(scenarios, whole, touched, strict=True):
-            loss += float(with_all.sum())
-            own += float(with_all[inside].sum())
-            if not liquidated.isdisjoint(accounts):  # else there is nothing to leave alone
-                without = account_losses(run_contagion(snapshot, scenario, others))
-                spillover += float((with_all - without)[~inside].sum())
-        rows[name] = (loss, own, spillover, (own + spillover) / loss if loss > 0 else float("nan"))
-    return pd.DataFrame.from_dict(rows, orient="index", columns=list(LEAVE_ONE_OUT_COLUMNS))

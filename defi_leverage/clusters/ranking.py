@@ -16,30 +16,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from defi_leverage.clusters.critical_shock import find_critical_shock
+from defi_leverage.clusters.critical_shock import find_critical_shock, remember
+from defi_leverage.clusters.crossings import CrossingBook, prepare_crossings
 from defi_leverage.clusters.gain import branching_ratio, check_share, gain_matrix, signed_gain_matrix
 from defi_leverage.clusters.ids import keep_cluster_ids, new_id
-from defi_leverage.clusters.profile import (
-    LEAVE_ONE_OUT_COLUMNS,
-    MEMBER_COLUMNS,
-    account_holdings,
-    describe_members,
-    leave_one_out,
-    list_members,
-)
+from defi_leverage.clusters.leave_one_out import LEAVE_ONE_OUT_COLUMNS, ReferenceLoss, leave_one_out, reference_loss
+from defi_leverage.clusters.profile import MEMBER_COLUMNS, account_holdings, describe_members, list_members
 from defi_leverage.clusters.search import (
     Node,
     Trigger,
     find_components,
     name_nodes,
-    ratio_at,
+    ratios_at,
     search_sizes,
     shock_of,
 )
 from defi_leverage.contagion.book import Book, Bools, Floats, compile_book
 from defi_leverage.contagion.cascades import run_cascades
 from defi_leverage.contagion.engine import run_contagion
-from defi_leverage.contagion.layout import CompactBook, lay_out
 from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import ScenarioError
 from defi_leverage.snapshot import Snapshot
@@ -110,7 +104,7 @@ def find_clusters(
     One row a cluster (CLUSTER_COLUMNS). `assets` and `directions` (fall or rise) of its nodes. `critical_shock`: the
     size of the move, a positive fraction, nan if none up to `largest_fall`; `critical_by` 'branching ratio' or 'bad
     debt'; `trigger` the assets that move, ' up' behind those that rise; `searched`: what was tried, with the bracket;
-    a crossing that returns within one step stays unseen. `branching_ratio` (`search.ratio_at`) over the first
+    a crossing that returns within one step stays unseen. `branching_ratio` (`search.ratios_at`) over the first
     band of the trigger's move, `peak_branching_ratio` over the one that begins at the size `peak_at`. After a move of
     the trigger by `reference_fall` (`reference_shocks`, JSON by asset_id): amplification, forced sales (USD of seized
     collateral), bad debt (USD), and of the accounts that it liquidates what `describe_members` and `leave_one_out` say;
@@ -126,20 +120,17 @@ def find_clusters(
     if not tolerance >= 1e-9:
         raise ScenarioError(f"tolerance {tolerance} must be at least 1e-9")
     book, holdings = compile_book(snapshot), account_holdings(snapshot)
-    compact = lay_out(book)
+    crossing = prepare_crossings(book)
     found = [
-        _describe(
-            snapshot, book, compact, holdings, nodes, band, largest_fall, reference_fall, bad_debt_share, tolerance
-        )
-        for nodes in find_components(book, compact, band, largest_fall, threshold, progress)
+        _describe(snapshot, crossing, holdings, nodes, band, largest_fall, reference_fall, bad_debt_share, tolerance)
+        for nodes in find_components(crossing, band, largest_fall, threshold, progress)
     ]
-    rows = [row for row, _ in found]
+    rows = [row for row, _, _ in found]
     table = pd.DataFrame(rows, columns=[name for name in CLUSTER_COLUMNS if name != "rank"])
     if rows:
-        members = {str(place): part for place, (_, part) in enumerate(found)}
+        members = {str(place): part for place, (_, part, _) in enumerate(found)}
         accounts = {name: part["account_id"].tolist() for name, part in members.items()}
-        scenarios = [Scenario("reference", json.loads(shocks)) for shocks in table["reference_shocks"]]
-        left_out = leave_one_out(snapshot, accounts, scenarios, book)
+        left_out = leave_one_out(snapshot, accounts, [loss for *_, loss in found], book, crossing.compact)
         table[list(LEAVE_ONE_OUT_COLUMNS)] = left_out.to_numpy(float)
         ids = keep_cluster_ids(_join(members), previous)
         names = (table["assets"] + table["directions"]).tolist()  # of a cluster whose reference move reaches nobody
@@ -171,8 +162,7 @@ def _join(members: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def _describe(
     snapshot: Snapshot,
-    book: Book,
-    compact: CompactBook,
+    crossing: CrossingBook,
     holdings: pd.DataFrame,
     nodes: list[Node],
     band: float,
@@ -180,51 +170,50 @@ def _describe(
     reference: float,
     bad_debt_share: float,
     tolerance: float,
-) -> tuple[dict[str, Any], pd.DataFrame]:
+) -> tuple[dict[str, Any], pd.DataFrame, ReferenceLoss]:
+    """A cluster's row, its accounts, and the losses of its reference run."""
+    book = crossing.book
     supplied = _supplied_usd(book)
     nodes = sorted(nodes, key=lambda node: (-supplied[node[0]], node))
-
-    known: dict[tuple[tuple[Node, ...], float], float] = {}
-
-    def ratio(trigger: Trigger, size: float) -> float:
-        key = (tuple(trigger.items()), size)
-        if key not in known:
-            known[key] = ratio_at(book, nodes, trigger, size, band)
-        return known[key]
+    all_debt = float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
 
     def too_bad(trigger: Trigger, sizes: Floats) -> Bools:
         shocks = np.array([shock_of(book, trigger, size) for size in sizes.tolist()])
-        return run_cascades(book, compact, shocks).bad_debt_usd > bad_debt_share * all_debt
+        return run_cascades(book, crossing.compact, shocks).bad_debt_usd > bad_debt_share * all_debt
 
-    all_debt = float((book.amount * book.feed_price[book.leg_feed])[book.is_debt].sum())
-    trigger, found = find_critical_shock(book, nodes, ratio, too_bad, band, largest, tolerance)
+    ratios = remember(lambda trigger, sizes: ratios_at(crossing, nodes, trigger, sizes, band))
+    trigger, found = find_critical_shock(book, nodes, ratios, remember(too_bad), band, largest, tolerance)
     sizes = search_sizes(band, largest, min(trigger.values()))
-    ratios = [ratio(trigger, size) for size in sizes[1:].tolist()]
-    peak = int(np.argmax(ratios))
+    ratio = ratios(trigger, sizes[1:])
+    peak = int(np.argmax(ratio))
     shocks = {str(book.asset_ids[asset]): sign * reference for asset, sign in trigger.items()}
     result = run_contagion(snapshot, Scenario("cluster", shocks), book)
     members = list_members(result, holdings)
     venues = sorted(set(members["venue_id"]))
     names = dict(zip(snapshot.venues["venue_id"], snapshot.venues["name"], strict=True))
     venue_names = [names[venue] or venue for venue in venues]
-    return {
-        "cluster": f"{name_nodes(book, nodes)} on {', '.join(venue_names) or 'no venue'}",
-        "assets": ", ".join(str(book.asset_ids[asset]) for asset, _ in nodes),
-        "directions": ", ".join("fall" if sign < 0 else "rise" for _, sign in nodes),
-        "venues": ", ".join(venues),
-        "critical_shock": found.size,
-        "critical_by": found.cause,
-        "trigger": name_nodes(book, list(trigger.items())),
-        "searched": found.searched,
-        "branching_ratio": ratios[0],
-        "peak_branching_ratio": ratios[peak],
-        "peak_at": float(sizes[peak]),
-        "amplification": result.amplification,
-        "forced_sales_usd": float(result.liquidations["seized_usd"].sum()),
-        "bad_debt_usd": float(result.summary()["bad_debt_usd"]),
-        **describe_members(members),
-        "reference_shocks": json.dumps(shocks, sort_keys=True),
-    }, members
+    return (
+        {
+            "cluster": f"{name_nodes(book, nodes)} on {', '.join(venue_names) or 'no venue'}",
+            "assets": ", ".join(str(book.asset_ids[asset]) for asset, _ in nodes),
+            "directions": ", ".join("fall" if sign < 0 else "rise" for _, sign in nodes),
+            "venues": ", ".join(venues),
+            "critical_shock": found.size,
+            "critical_by": found.cause,
+            "trigger": name_nodes(book, list(trigger.items())),
+            "searched": found.searched,
+            "branching_ratio": float(ratio[0]),
+            "peak_branching_ratio": float(ratio[peak]),
+            "peak_at": float(sizes[peak]),
+            "amplification": result.amplification,
+            "forced_sales_usd": float(result.liquidations["seized_usd"].sum()),
+            "bad_debt_usd": float(result.summary()["bad_debt_usd"]),
+            **describe_members(members),
+            "reference_shocks": json.dumps(shocks, sort_keys=True),
+        },
+        members,
+        reference_loss(result),
+    )
 
 
 def _supplied_usd(book: Book) -> Floats:

@@ -11,27 +11,24 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
+from defi_leverage.clusters.crossings import CrossingBook
 from defi_leverage.clusters.gain import (
     DIRECTIONS,
-    PriceState,
     branching_ratio,
     moving_assets,
-    price_response,
+    price_responses,
     signed_gains,
-    state_after,
-    states_along,
     step_back,
     step_on,
 )
 from defi_leverage.contagion.book import Book, Floats
-from defi_leverage.contagion.layout import CompactBook
 
 __all__ = [
     "Node",
     "Trigger",
     "find_components",
     "name_nodes",
-    "ratio_at",
+    "ratios_at",
     "search_sizes",
     "shock_of",
     "triggers_of",
@@ -58,7 +55,7 @@ def search_sizes(band: float, largest: float, sign: int = -1) -> Floats:
 
 
 def find_components(
-    book: Book, compact: CompactBook, band: float, largest: float, threshold: float, progress: Progress | None = None
+    crossing: CrossingBook, band: float, largest: float, threshold: float, progress: Progress | None = None
 ) -> Iterator[list[Node]]:
     """Groups of nodes that hang together at some state which the move of one of them leads to.
 
@@ -66,24 +63,22 @@ def find_components(
     they reach is measured over the band that comes next, and so on. The strongly connected component, of gains of at
     least `threshold`, that contains the node that moves is a group; groups that share a node are one.
     """
-    assets = moving_assets(book).tolist()
-    grids = {sign: search_sizes(band, largest, sign) for sign in DIRECTIONS.values()}
-    steps, done = len(assets) * sum(len(grid) - 1 for grid in grids.values()), 0
+    book = crossing.book
+    nodes = [(asset, sign) for sign in DIRECTIONS.values() for asset in moving_assets(book).tolist()]
     groups: nx.Graph = nx.Graph()
-    for node in ((asset, sign) for sign in grids for asset in assets):
-        path = states_along(book, compact, [shock_of(book, dict([node]), size) for size in grids[node[1]].tolist()])
-        before = next(path)
-        for after in path:
-            own = signed_gains(price_response(book, before, after, inherited=True), band)
-            reached = list(_follow(book, after, {node: own}, band, threshold, inherited=True).items())
-            tied = _columns(book, [row for _, row in reached], [to for to, _ in reached]) >= threshold
+    for number, (asset, sign) in enumerate(nodes, start=1):
+        path = np.array([shock_of(book, {asset: sign}, size) for size in search_sizes(band, largest, sign).tolist()])
+        for rows in _follow(crossing, path[1:], {(asset, sign): path[:-1]}, band, threshold, inherited=True):
+            reached = list(rows)
+            tied = _columns(book, list(rows.values()), reached) >= threshold
+            if not tied.any():
+                continue
             label = connected_components(csr_array(tied), connection="strong")[1]
             group = np.flatnonzero(label == label[0])
             if len(group) > 1 or tied[0, 0]:
-                groups.add_edges_from((node, reached[member][0]) for member in group)
-            before, done = after, done + 1
-            if progress is not None:
-                progress(done, steps)
+                groups.add_edges_from((reached[0], reached[member]) for member in group)
+        if progress is not None:
+            progress(number, len(nodes))
     yield from (sorted(part) for part in nx.connected_components(groups))
 
 
@@ -94,41 +89,60 @@ def triggers_of(nodes: list[Node]) -> list[Trigger]:
     return [*alone, {asset: together[asset] for asset, _ in nodes}] if len(together) > 1 else alone
 
 
-def ratio_at(book: Book, nodes: list[Node], trigger: Trigger, size: float, band: float) -> float:
-    """Branching ratio among those of `nodes` that the trigger reaches, by gains above 0, where it has moved by `size`.
+def ratios_at(crossing: CrossingBook, nodes: list[Node], trigger: Trigger, sizes: Floats, band: float) -> Floats:
+    """Branching ratio among those of `nodes` that the trigger reaches, by gains above 0, where it has moved by a size.
 
     A node of the trigger is measured over the last band of its move (for a size below the band: over all of it, still
     per band), every other node over the band that comes next. At 1, what the last band has liquidated moves prices by
     as much again. Nodes that are not reached could sustain a move of their own, but this one does not set it off.
     """
-    here, rows = state_after(book, shock_of(book, trigger, size)), {}
-    for asset, sign in nodes:
-        if trigger.get(asset) == sign:
-            earlier = state_after(book, step_back(here.shock, asset, sign * band))
-            rows[asset, sign] = signed_gains(price_response(book, earlier, here, inherited=False), band)
-    rows = _follow(book, here, rows, band, float(np.finfo(float).tiny), inherited=False, within=nodes)
-    return branching_ratio(_columns(book, list(rows.values()), list(rows)))
+    here = np.array([shock_of(crossing.book, trigger, size) for size in sizes.tolist()])
+    earlier = {
+        (asset, sign): np.array([step_back(shock, asset, sign * band) for shock in here])
+        for asset, sign in nodes
+        if trigger.get(asset) == sign
+    }
+    least = float(np.finfo(float).tiny)
+    found = _follow(crossing, here, earlier, band, least, inherited=False, within=nodes)
+    return np.array([branching_ratio(_columns(crossing.book, list(rows.values()), list(rows))) for rows in found])
 
 
 def _follow(
-    book: Book,
-    here: PriceState,
-    rows: Mapping[Node, Floats],
+    crossing: CrossingBook,
+    here: Floats,
+    earlier: Mapping[Node, Floats],
     band: float,
     least: float,
     *,
     inherited: bool,
     within: Collection[Node] | None = None,
-) -> dict[Node, Floats]:
-    """`rows`, and those of every node that they lead to by gains of at least `least`, over the next band."""
-    found, waiting, count = dict(rows), list(rows), len(book.price)
-    while waiting:
-        for place in np.flatnonzero(found[waiting.pop()] >= least).tolist():
-            node = (place, -1) if place < count else (place - count, 1)
-            if node not in found and (within is None or node in within):
-                further = state_after(book, step_on(here.shock, node[0], node[1] * band))
-                found[node] = signed_gains(price_response(book, here, further, inherited=inherited), band)
-                waiting.append(node)
+) -> list[dict[Node, Floats]]:
+    """Per state of `here`, gains by node: of those that move, and of every node that they lead to.
+
+    `here`: relative changes of market prices, states x assets; `earlier`: the same one band of each node that moves
+    before, from where that one is measured. What gains of at least `least` lead to is measured over the next band.
+    All states take a step of the search together.
+    """
+    found: list[dict[Node, Floats]] = [{} for _ in here]
+    steps = [
+        (state, node, shocks[state], here[state]) for node, shocks in earlier.items() for state in range(len(here))
+    ]
+    count = here.shape[-1]
+    while steps:
+        before, after = (np.array([step[end] for step in steps]) for end in (2, 3))
+        gains = signed_gains(price_responses(crossing, before, after, inherited=inherited), band)
+        for (state, node, *_), row in zip(steps, gains, strict=True):
+            found[state][node] = row
+        led_to = {
+            (state, (place % count, -1 if place < count else 1)): None  # in order, each once
+            for (state, *_), row in zip(steps, gains, strict=True)
+            for place in np.flatnonzero(row >= least).tolist()
+        }
+        steps = [
+            (state, node, here[state], step_on(here[state], node[0], node[1] * band))
+            for state, node in led_to
+            if node not in found[state] and (within is None or node in within)
+        ]
     return found
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from defi_leverage.contagion.book import Book, Bools, Floats
+from defi_leverage.contagion.book import Book, Bools, Floats, Ints
 from defi_leverage.contagion.result import ContagionResult
 
-__all__ = ["account_losses", "account_shortfalls", "leave_alone", "venue_losses"]
+__all__ = ["account_losses", "account_shortfalls", "leave_alone", "shortfall_changes", "venue_losses"]
 
 
 def account_shortfalls(book: Book, amount: Floats, leg_price: Floats) -> Floats:
@@ -29,22 +29,32 @@ def account_shortfalls(book: Book, amount: Floats, leg_price: Floats) -> Floats:
     return short
 
 
+def shortfall_changes(book: Book, amount: Floats, price: Floats, already_bad: Ints) -> Floats:
+    """USD by which the shortfall of every account at market prices has grown since before the shock.
+
+    `book`: as the run started; `amount`: tokens a leg at its end; `price`: market prices by asset at its end, USD;
+    `already_bad`: debt that had no collateral before the shock (legs), which is no loss of the scenario.
+    """
+    start, end = book.amount.copy(), amount.copy()
+    start[already_bad], end[already_bad] = 0.0, 0.0
+    before = account_shortfalls(book, start, book.price[book.leg_asset])
+    change: Floats = account_shortfalls(book, end, price[book.leg_asset]) - before
+    return change
+
+
 def account_losses(result: ContagionResult) -> Floats:
     """USD that a run costs the lenders of every account, in the book's order.
 
     Bad debt (at the feed prices of its round) plus the shortfall at the final market prices, less the shortfall at the
-    market prices before the shock; debt that had no collateral even then is no loss of the scenario. Below 0 where a
-    rise, or an early liquidation, heals an account.
+    market prices before the shock (`shortfall_changes`). Below 0 where a rise, or an early liquidation, heals an
+    account.
     """
     book = result.book
-    bad = result.bad_debt
-    of_account = pd.Index(book.account_ids).get_indexer(pd.Index(bad["account_id"]))
-    loss = np.bincount(of_account, weights=bad["usd"].to_numpy(float), minlength=len(book.account_ids))
-    start = book.amount.copy()
-    start[result.bad_before["leg"].to_numpy(np.int64)] = 0.0
-    before, after = (result.price_path[row][book.leg_asset] for row in (0, -1))
-    change: Floats = account_shortfalls(book, result.amount, after) - account_shortfalls(book, start, before)
-    return loss + change
+    loss = np.zeros(len(book.account_ids))
+    for _, bad, _ in result.rounds_recorded:
+        np.add.at(loss, bad["account"].to_numpy(np.int64), bad["usd"].to_numpy(float))
+    already_bad = result.bad_before["leg"].to_numpy(np.int64)
+    return loss + shortfall_changes(book, result.amount, result.price_path[-1], already_bad)
 
 
 def venue_losses(result: ContagionResult) -> "pd.Series[float]":

@@ -12,7 +12,7 @@ from defi_leverage.clusters.contagion_matrix import (
     contagion_graph_edges,
     contagion_matrix,
 )
-from defi_leverage.clusters.profile import leave_one_out
+from defi_leverage.clusters.leave_one_out import leave_one_out, reference_loss
 from defi_leverage.contagion.book import compile_book
 from defi_leverage.contagion.engine import run_contagion
 from defi_leverage.contagion.losses import account_losses, leave_alone, venue_losses
@@ -76,12 +76,14 @@ def test_debt_that_was_bad_before_is_no_loss_of_the_scenario() -> None:
 
 def test_what_vanishes_without_a_cluster(snapshot: Snapshot) -> None:
     """Without a0 nothing is lost, though it loses nothing itself; without a1 nothing either, for it is all its own."""
-    table = leave_one_out(snapshot, {"sells": ["a0"], "loses": ["a1"], "nobody": []}, [SHOCK, Scenario("none")])
+    book = compile_book(snapshot)
+    hit, quiet = (reference_loss(run_contagion(snapshot, scenario, book)) for scenario in (SHOCK, Scenario("none")))
+    table = leave_one_out(snapshot, {"sells": ["a0"], "loses": ["a1"], "nobody": []}, [hit, quiet], book)
     assert table.loc[["sells"]].to_numpy()[0] == pytest.approx([LOSS, 0, LOSS, 1])
     assert table.loc[["loses"]].to_numpy()[0] == pytest.approx([LOSS, LOSS, 0, 1])
     assert table.loc[["nobody"]].to_numpy()[0] == pytest.approx([LOSS, 0, 0, 0])
-    quiet = leave_one_out(snapshot, {"sells": ["a0"]}, [Scenario("none")])
-    assert np.isnan(quiet["leave_one_out_share"].iloc[0])
+    nothing = leave_one_out(snapshot, {"sells": ["a0"]}, [quiet], book)
+    assert np.isnan(nothing["leave_one_out_share"].iloc[0])
 
 
 def test_the_contagion_matrix_by_hand(snapshot: Snapshot) -> None:

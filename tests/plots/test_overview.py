@@ -1,5 +1,6 @@
 import io
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -119,13 +120,14 @@ def test_labels_of_rounds_keep_apart_below_the_title() -> None:
     )  # what is shocked is drawn, however little it fell
 
 
-def job(snapshot: Snapshot, *scenarios: Scenario) -> dict[str, bytes]:
+def job(snapshot: Snapshot, *scenarios: Scenario, stress: Sequence[str] = ()) -> dict[str, bytes]:
     config = replace(load_config(), scenarios=scenarios)
     clusters = [
         {"assets": "ETH, BTC", "trigger": "ETH", "peak_at": 0.1},
         {"assets": "UNI", "trigger": "UNI", "peak_at": 0},
     ]
-    found = {"scenarios": list(run_scenarios(snapshot, scenarios)), "clusters": clusters}
+    rows = list(run_scenarios(snapshot, scenarios))
+    found = {"scenarios": rows, "clusters": clusters, "stress": {"files": stress} if stress else None}
     return draw_all(snapshot, build_graph(snapshot), config, found)
 
 
@@ -137,6 +139,8 @@ def test_the_figures_of_the_main_job() -> None:
     figures = job(BOOK, absent, shock)
     assert set(figures) == always | {"rounds.png", "ladder.png"}
     assert all(content.startswith(b"\x89PNG") for content in figures.values())
+    drawn = ["out/stress/curve_1.png", "out/stress/ladder_1.png"]
+    assert set(job(BOOK, shock, stress=drawn)) == always | {"rounds.png"}
 
 
 def test_what_cannot_be_drawn_is_one_line(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
