@@ -46,6 +46,20 @@ log = logging.getLogger(__name__)
 _DEFAULT = (Measure.venues, Measure.markets, Measure.positions, Measure.concentration, Measure.dependency)
 
 
+def _share_option(help: str) -> Any:
+    """An option that takes 4% for 0.04."""
+
+    def parse(given: str) -> float:
+        from defi_leverage.config_values import fraction
+
+        try:
+            return fraction(given)
+        except ValueError as error:
+            raise typer.BadParameter(f"{given!r} {error}") from None
+
+    return typer.Option(help=help, parser=parse, metavar="SHARE")
+
+
 def measures(
     snapshot: SnapshotArgument,
     tables: Annotated[
@@ -61,11 +75,11 @@ def measures(
             "--expected-return", metavar="ASSET=0.2", help="Yearly drift of the price. For references (Kelly)."
         ),
     ] = None,
-    risk_free_rate: Annotated[float | None, typer.Option(help="Yearly, for Kelly: 0.04 is 4 %.")] = None,
-    target_volatility: Annotated[float | None, typer.Option(help="Yearly, of equity, for references.")] = None,
-    gap: Annotated[float | None, typer.Option(help="A fall within one step, for references: 0.2 is 20 %.")] = None,
+    risk_free_rate: Annotated[float | None, _share_option("Yearly, for Kelly: 4% or 0.04.")] = None,
+    target_volatility: Annotated[float | None, _share_option("Yearly, of equity, for references.")] = None,
+    gap: Annotated[float | None, _share_option("A fall within one step, for references: 20% or 0.2.")] = None,
     jumps_per_year: Annotated[float | None, typer.Option(help="Jumps down, for references (gap risk).")] = None,
-    mean_jump: Annotated[float | None, typer.Option(help="Mean of their log size: 0.03 is about 3 %.")] = None,
+    mean_jump: Annotated[float | None, _share_option("Mean of their log size: 3% or 0.03.")] = None,
     horizon_days: Annotated[
         float | None, typer.Option(min=0.001, help="Distances in prices are volatilities over this. Default: 1.")
     ] = None,
