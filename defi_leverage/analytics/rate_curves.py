@@ -14,8 +14,10 @@ Each takes a utilisation (of `utilisation`) and its parameters by name, and answ
 as the table `rates` says. What suppliers get is said by further parameters: `fee`, the share of interest that they do
 not get, or (Comet) a jump curve of their own, `supply_base`, `supply_multiplier`, `supply_jump_multiplier` and
 `supply_kink`. Of a reserve of Aave that has stable debt, `stable_share` is its share of what is borrowed and
-`stable_rate` what it pays on average, whatever the utilisation. `premium` (Aave v4): how much more interest there is
-than the curve's rate brings, as borrowers pay for their risk on top. `utilisation_cap`: the contract counts no more.
+`stable_rate` what it pays on average, whatever the utilisation. `unbacked_share` (Aave v3): what suppliers are owed and
+nobody owes the reserve, such as a deficit of 3.3 and later, over what is borrowed. `premium` (Aave v4): how much more
+interest there is than the curve's rate brings, as borrowers pay for their risk on top. `utilisation_cap`: the contract
+counts no more.
 """
 
 import inspect
@@ -50,7 +52,8 @@ TARGET_UTILISATION = 0.9
 _LOWEST_AT_TARGET, _HIGHEST_AT_TARGET = 0.001, 2.0
 _JUMP = ("base", "multiplier", "jump_multiplier", "kink")
 _NOT_OF_THE_CURVE = {
-    *("fee", "premium", "stable_share", "stable_rate", "utilisation_cap", "speed", "lowest", "highest"),
+    *("fee", "premium", "stable_share", "stable_rate", "unbacked_share", "utilisation_cap"),
+    *("speed", "lowest", "highest"),
     *(f"supply_{name}" for name in _JUMP),
 }
 
@@ -185,11 +188,12 @@ def borrow_rate(model: str, parameters: Mapping[str, float], used: float) -> flo
 
 
 def supply_rate(parameters: Mapping[str, float], used: float, borrow: float) -> float:
-    """What suppliers earn a year: by their own curve, or paid * U * (1 + premium) * (1 - fee); else nan.
+    """What suppliers earn a year: by their own curve, or paid * U' * (1 + premium) * (1 - fee); else nan.
 
-    paid is `borrow`, on average with the stable rate where some debt pays that. Source: Aave v2 and v3
-    calculateInterestRates and _getOverallBorrowRate, blue-sdk MarketUtils.getSupplyRate, Compound v2 getSupplyRate;
-    Comet getSupplyRate.
+    paid is `borrow`, on average with the stable rate where some debt pays that; U' = U / (1 + U * unbacked_share), what
+    of the suppliers' claims is borrowed. Source: Aave v2 and v3 calculateInterestRates (its supplyUsageRatio; since 3.3
+    ReserveLogic has the deficit in `unbacked`) and _getOverallBorrowRate, blue-sdk MarketUtils.getSupplyRate, Compound
+    v2 getSupplyRate; Comet getSupplyRate.
     """
     if "supply_kink" in parameters:
         return jump_rate(used, **{name: parameters[f"supply_{name}"] for name in _JUMP})
@@ -197,7 +201,9 @@ def supply_rate(parameters: Mapping[str, float], used: float, borrow: float) -> 
         return math.nan
     stable = parameters.get("stable_share", 0.0)
     paid = borrow + stable * (parameters["stable_rate"] - borrow) if stable else borrow
-    return paid * _counted(parameters, used) * (1 + parameters.get("premium", 0.0)) * (1 - parameters["fee"])
+    earning = _counted(parameters, used)
+    earning /= 1 + earning * parameters.get("unbacked_share", 0.0)
+    return paid * earning * (1 + parameters.get("premium", 0.0)) * (1 - parameters["fee"])
 
 
 def _counted(parameters: Mapping[str, float], used: float) -> float:

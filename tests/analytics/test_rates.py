@@ -119,6 +119,8 @@ def test_suppliers_share_the_interest_less_the_fee() -> None:
     # a quarter of the debt at a stable 8 %, the rest at 4 %: 5 % on average
     stable = {"fee": 0.1, "stable_share": 0.25, "stable_rate": 0.08}
     assert supply_rate(stable, 0.8, 0.04) == pytest.approx(0.036)
+    # 100 borrowed and 100 at hand, and 50 of bad debt that nobody owes: 10 % of 100 is shared by claims of 250
+    assert supply_rate({"fee": 0.0, "unbacked_share": 0.5}, 0.5, 0.1) == pytest.approx(0.04)
     # Comet pays suppliers by a curve of their own, whatever borrowers pay: 0.03 at the kink, 0.4 a unit beyond
     own = {"supply_base": 0.0, "supply_multiplier": 0.0375, "supply_jump_multiplier": 0.4, "supply_kink": 0.8}
     assert supply_rate(own, 0.9, 0.05) == pytest.approx(0.07)

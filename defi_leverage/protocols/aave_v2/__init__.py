@@ -38,7 +38,7 @@ def _as_held(balance: int, _index: int) -> int:
 
 # What balanceOf answers is what the pool counts. The aTokens of stETH and AMPL rebase in ways of their own.
 _ARITHMETIC = Arithmetic(
-    "2", _as_held, _as_held, mul_div_down, averages_threshold=True, category_decides=False, scaled=False
+    "2", _as_held, _as_held, mul_div_down, averages_threshold=True, needs_threshold=True, scaled=False
 )
 
 

@@ -17,6 +17,7 @@ from defi_leverage.protocols.aave_v3.readings import (
     asset_readings,
     market_readings,
     missing_accounts,
+    suspended_liquidations,
     unvalued_reserves,
 )
 from defi_leverage.protocols.aave_v3.reserves import Reserve, read_categories, read_reserves
@@ -32,8 +33,8 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
 
     Prices are the oracle's, in units of 1e-8 USD. A reserve that cannot be valued is in `gaps`; the accounts that use
     it as collateral or debt are in `failed`, and a mere supply of it has no leg. Balances that do not add up to the
-    tokens' supplies are in `gaps`, too. Raises ReaderError where the address is not an Aave v3 market priced in USD,
-    ChainError where the chain does not answer.
+    tokens' supplies are in `gaps`, too, and so is a reserve that is paused or in a grace period. Raises ReaderError
+    where the address is not an Aave v3 market priced in USD, ChainError where the chain does not answer.
     """
     tell = progress or silence
     pool = await find_pool(chain, deployment)
@@ -82,7 +83,10 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         accounts=tuple(accounts),
         found=len(holders),
         failed=failed,
-        gaps=undescribed | unvalued_reserves(reserves) | missing_accounts(holders, valued, arithmetic, deployment),
+        gaps=undescribed
+        | unvalued_reserves(reserves)
+        | suspended_liquidations(reserves, chain.block.timestamp)
+        | missing_accounts(holders, valued, arithmetic, deployment),
     )
 
 

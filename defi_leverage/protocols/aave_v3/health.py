@@ -1,7 +1,7 @@
 """Aave v3's own arithmetic of an account: legs, totals and health factor, to the last wei.
 
 Source: GenericLogic.calculateUserAccountData of each release (aave/aave-v3-core 1.19.3 for 3.0, aave-dao/aave-v3-origin
-from 3.1 on), followed line by line.
+from 3.1 on), followed line by line; the contracts themselves were run for 3.0, 3.2 and 3.6.
 """
 
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ class Arithmetic:
     debt_amount: Callable[[int, int], int]
     debt_value: Callable[[int, int, int], int]
     averages_threshold: bool  # HF uses the average threshold, cut to whole basis points
-    category_decides: bool  # an asset without a threshold of its own may be collateral in an e-mode category
+    needs_threshold: bool  # an asset without a threshold of its own is no collateral, whatever the account enabled
     scaled: bool = True  # balances are scaled ones, which the amounts' functions multiply with an index
 
     @property
@@ -46,10 +46,10 @@ class Arithmetic:
 
 
 ARITHMETICS = (
-    Arithmetic("3.0 to 3.3", ray_mul, ray_mul, mul_div_down, averages_threshold=True, category_decides=False),
-    Arithmetic("3.4", ray_mul, ray_mul, mul_div_down, averages_threshold=False, category_decides=False),
-    Arithmetic("3.5", ray_mul_floor, ray_mul_ceil, mul_div_up, averages_threshold=False, category_decides=False),
-    Arithmetic("3.6", ray_mul_floor, ray_mul_ceil, mul_div_up, averages_threshold=False, category_decides=True),
+    Arithmetic("3.0 to 3.3", ray_mul, ray_mul, mul_div_down, averages_threshold=True, needs_threshold=True),
+    Arithmetic("3.4", ray_mul, ray_mul, mul_div_down, averages_threshold=False, needs_threshold=True),
+    Arithmetic("3.5", ray_mul_floor, ray_mul_ceil, mul_div_up, averages_threshold=False, needs_threshold=True),
+    Arithmetic("3.6", ray_mul_floor, ray_mul_ceil, mul_div_up, averages_threshold=False, needs_threshold=False),
 )
 _FIRST_REVISION = (0, 8, 9, 10)
 
@@ -94,9 +94,10 @@ def assess(holder: Holder, market: Market, arithmetic: Arithmetic) -> AccountRea
     """An account's legs, totals in the oracle's unit, and health factor as the protocol computes it.
 
     Positions in a reserve that cannot be valued have no leg. A supply that is not used as collateral has weight 0, and
-    so has a debt that the account's configuration does not know. Legs carry each asset's own threshold: where the
-    release averages thresholds in whole basis points, a health factor computed from the legs is up to one basis point
-    of the average threshold above `health_factor_raw`, which alone decides what can be liquidated.
+    so have one worth less than a unit of the oracle's, which keeps no debt from being written off (3.3 and later), and
+    a debt that the account's configuration does not know. Legs carry each asset's own threshold: where the release
+    averages thresholds in whole basis points, a health factor computed from the legs is up to one basis point of the
+    average threshold above `health_factor_raw`, which alone decides what can be liquidated.
     """
     category = market.categories.get(holder.category)
     collateral = debt = weighted = 0
@@ -113,12 +114,12 @@ def assess(holder: Holder, market: Market, arithmetic: Arithmetic) -> AccountRea
         if scaled := holder.supplies.get(index, 0):
             amount = arithmetic.collateral_amount(scaled, reserve.income)
             limit = member.threshold_bps if member is not None else reserve.threshold_bps
-            gate = limit if arithmetic.category_decides else reserve.threshold_bps
-            counts = holder.configuration >> 2 * index + 1 & 1 and gate
-            if counts:
-                value = amount * price // unit
-                collateral += value
-                weighted += value * limit
+            counts = holder.configuration >> 2 * index + 1 & 1
+            if arithmetic.needs_threshold and not reserve.threshold_bps:
+                counts = 0
+            value = amount * price // unit if counts else 0
+            collateral += value
+            weighted += value * limit
             bonus = member.bonus_bps if member is not None else reserve.bonus_bps
             legs.append(
                 LegReading(
@@ -126,7 +127,7 @@ def assess(holder: Holder, market: Market, arithmetic: Arithmetic) -> AccountRea
                     asset_id=market.asset_ids[index],
                     feed_id=feed_id,
                     amount_raw=amount,
-                    weight_wad=limit * BPS_WAD if counts else 0,
+                    weight_wad=limit * BPS_WAD if value else 0,
                     liquidation_bonus_wad=max(0, bonus - BPS) * BPS_WAD,
                     protocol_fee_wad=reserve.protocol_fee_bps * BPS_WAD,
                 )

@@ -29,7 +29,7 @@ class Pool:
     | 6, 7 | 3.3 | the same, bgd-labs/protocol-v3.3-upgrade |
     | 8 | 3.4 | the deployed contract; docs/3.4 of the same says 7 |
     | 9 | 3.5 | the same, PoolInstance.sol |
-    | 10 | 3.6 | docs/3.7 of the same |
+    | 10 | 3.6 | the same, and the contract itself |
     | 11 | 3.7 | docs/3.7 of the same |
     """
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from defi_leverage.dollar_symbols import USD_SYMBOLS
 from defi_leverage.fixed_point import RAY
@@ -17,7 +18,14 @@ from defi_leverage.reading import (
     RateCurve,
 )
 
-__all__ = ["assess_all", "asset_readings", "market_readings", "missing_accounts", "unvalued_reserves"]
+__all__ = [
+    "assess_all",
+    "asset_readings",
+    "market_readings",
+    "missing_accounts",
+    "suspended_liquidations",
+    "unvalued_reserves",
+]
 
 _TOLERATED = 1_000_000  # a millionth of a token's supply may be without an account
 
@@ -62,12 +70,33 @@ def _unvalued(holder: Holder, market: Market) -> str:
 
 def unvalued_reserves(reserves: Sequence[Reserve]) -> dict[str, str]:
     """Why reserves cannot be valued, by symbol; a symbol that several reserves have gets its address."""
-    symbols = [reserve.symbol for reserve in reserves]
-    return {
-        reserve.symbol if symbols.count(reserve.symbol) == 1 else f"{reserve.symbol} {reserve.asset}": reserve.problem
-        for reserve in reserves
-        if reserve.problem
-    }
+    return {_name(reserve, reserves): reserve.problem for reserve in reserves if reserve.problem}
+
+
+def _name(reserve: Reserve, reserves: Sequence[Reserve]) -> str:
+    alone = [other.symbol for other in reserves].count(reserve.symbol) == 1
+    return reserve.symbol if alone else f"{reserve.symbol} {reserve.asset}"
+
+
+def suspended_liquidations(reserves: Sequence[Reserve], timestamp: int) -> dict[str, str]:
+    """Reserves in use out of which nobody is liquidated now: paused ones, and those in a grace period after a pause.
+
+    The contagion engine liquidates their accounts all the same. Source: ValidationLogic.validateLiquidationCall.
+    """
+    found = {}
+    for reserve in reserves:
+        if not (reserve.supply or reserve.borrow) or not (reserve.is_paused or reserve.grace_until >= timestamp):
+            continue
+        until = datetime.fromtimestamp(reserve.grace_until, UTC)
+        why = (
+            "the reserve is paused"
+            if reserve.is_paused
+            else f"it is in a grace period until {until:%Y-%m-%d %H:%M} UTC"
+        )
+        found[f"liquidations of {_name(reserve, reserves)}"] = (
+            f"{why}: nobody is liquidated out of it or for a debt in it, though scenarios do so"
+        )
+    return found
 
 
 def missing_accounts(
@@ -157,6 +186,8 @@ def _curve(reserve: Reserve) -> RateCurve | None:
     if reserve.curve is None:
         return None
     named = dict(zip(("optimal", "base", "slope1", "slope2"), reserve.curve, strict=True))
+    if reserve.borrow and (unbacked := reserve.deficit + reserve.unbacked):
+        named["unbacked_share"] = unbacked * RAY // reserve.borrow
     if reserve.stable_borrow:
         if reserve.stable_rate is None:  # what suppliers get cannot be told
             return RateCurve("kinked", named)

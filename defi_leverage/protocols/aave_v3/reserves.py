@@ -47,6 +47,8 @@ class Reserve:
     deficit: int
     discounted: bool  # the debt's value is the token's balanceOf (GHO in 3.3), not scaled balance times index
     problem: str  # why the reserve cannot be valued; "" where it can
+    unbacked: int = 0  # minted without the underlying (3.0 to 3.3)
+    grace_until: int = 0  # UTC seconds up to which nobody who uses it is liquidated (3.1 and later)
     curve: tuple[int, int, int, int] | None = None  # optimal utilisation, base rate, slopes below and above it, in ray
     stable_borrow: int = 0  # of what is borrowed: the stable debt
     stable_rate: int | None = None  # what that pays on average, in ray a year
@@ -79,6 +81,11 @@ class Reserve:
     def _cap(self, first_bit: int) -> int:
         # 36 bits of whole tokens, 0 for none
         return (self.configuration >> first_bit & (1 << 36) - 1) * 10**self.decimals or NO_CAP
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether nothing can be done with it, liquidations included."""
+        return bool(self.configuration >> 60 & 1)
 
     @property
     def reserve_factor_bps(self) -> int:
@@ -145,6 +152,7 @@ async def _answers(chain: Chain, pool: Pool, known: Sequence[tuple[str, Any]]) -
             (at, "cash", "aave_v3", (pool.address, "getVirtualUnderlyingBalance", one)),
             (at, "balance", "erc20", (asset, "balanceOf", (a_token,))),
             (at, "deficit", "aave_v3", (pool.address, "getReserveDeficit", one)),
+            (at, "grace_until", "aave_v3", (pool.address, "getLiquidationGracePeriod", one)),
             (at, "price", "aave_v3", (pool.oracle, "getAssetPrice", one)),
             (at, "source", "aave_v3", (pool.oracle, "getSourceOfAsset", one)),
             (at, "symbol", "erc20", (asset, "symbol", ())),
@@ -206,6 +214,8 @@ def _reserve(pool: Pool, asset: str, data: tuple[Any, ...], found: Mapping[str, 
         deficit=found["deficit"] or 0,
         discounted=pool.has_deficit and pool.revision < _WITHOUT_DISCOUNT and not has_virtual_balance,
         problem=next((why for wrong, why in problems if wrong), ""),
+        unbacked=data[13] if len(data) > 13 else 0,  # v2 has none
+        grace_until=found["grace_until"] or 0,
         curve=_curve(found),
         stable_borrow=found.get("stable_debt") or 0,
         stable_rate=found.get("stable_rate"),

@@ -70,6 +70,7 @@ PROTOCOLS = (
     "gmx_v2",  # stand-in of GMX v2: five perp markets in the DataStore's layout, readers of two releases
     "synthetix_v3_perps",  # Synthetix v3 perps from its sources: cross margin over three markets, one of a stale price
     "gains",  # stand-in of gTrade: a diamond with three collaterals, trades of before and since v10
+    "aave_v3_origin",  # Aave v3.6 from its sources: e-modes by bitmap, isolated, siloed, deficits, paused and frozen
 )
 """In the order in which they are built."""
 
