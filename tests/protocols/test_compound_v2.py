@@ -160,7 +160,8 @@ def test_a_market_that_is_not_entered_does_not_count(scene: Scene) -> None:
         assert account.collateral_base_raw == 0
     for account in scene.of_kind("entered_supplier"):
         symbol = "USDC" if account.legs[0].asset_id == scene.asset("USDC") else "DAI"
-        assert account.legs[0].weight_wad == {"USDC": 85, "DAI": 0}[symbol] * WAD // 100
+        # DAI of threshold 0 can be seized nevertheless
+        assert account.legs[0].weight_wad == {"USDC": 85 * WAD // 100, "DAI": 1}[symbol]
 
 
 def test_an_account_that_only_received_vtokens_is_found(scene: Scene) -> None:
@@ -351,6 +352,28 @@ async def test_a_scan_that_begins_too_late_says_so(scene: Scene) -> None:
     assert 0 < late.found < scene.reading.found
     (why,) = late.gaps.values()
     assert "first_block" in why
+
+
+async def test_collateral_whose_threshold_is_zero_can_be_seized(scene: Scene) -> None:
+    """It counts for no health, but the contract seizes it of an account that has entered its market."""
+    devnet, told = scene.devnet, scene.told
+    pairs = [account for account in scene.reading.accounts if account.mode == "cross" and len(account.legs) == 2]
+    account = next(one for one in pairs if {leg.side for leg in one.legs} == {"collateral", "debt"})
+    held, debt = sorted(account.legs, key=lambda leg: leg.side)
+    symbols = {scene.asset(symbol): symbol for symbol in told["v_tokens"]}
+    seized, owed = (told["v_tokens"][symbols[leg.asset_id]] for leg in (held, debt))
+    signature = "setCollateralFactor(address,uint256,uint256)"
+    devnet.transact(told["owner"], told["comptroller"], signature, seized, 0, 0)
+    (after,) = [found for found in (await read(devnet)).accounts if found.address == account.address]
+    (leg,) = [found for found in after.legs if found.side == "collateral"]
+    assert (leg.weight_wad, after.health_factor_raw) == (1, 0)
+    underlying, repaid = devnet.tokens[symbols[debt.asset_id]], debt.amount_raw // 10
+    devnet.transact(FAR, underlying, "mint(address,uint256)", FAR, repaid)
+    devnet.transact(FAR, underlying, "approve(address,uint256)", told["liquidator"], repaid)
+    call = "liquidateBorrow(address,address,uint256,address)"
+    devnet.transact(FAR, told["liquidator"], call, owed, account.address, repaid, seized)
+    (got,) = devnet.call(seized, "balanceOf(address)", "(uint256)", FAR)
+    assert got > 0
 
 
 async def test_a_past_block(devnet: Devnet) -> None:

@@ -87,7 +87,8 @@ def assess(holder: Holder, book: Book) -> AccountReading:
 
     The protocol knows liquidity and shortfall alone. The health factor is weighted collateral over debt, rounded down:
     below 1 exactly where there is a shortfall. Positions in a market that the account has not entered, which the
-    comptroller does not look at, have weight 0; those in a market that cannot be valued have no leg.
+    comptroller does not look at, have weight 0; those in a market that cannot be valued have no leg. Collateral of a
+    threshold of 0 in a market that is entered can be seized: it has the least weight there is.
     """
     debts = holder.current_debts if book.current else holder.debts
     legs: list[LegReading] = []
@@ -104,7 +105,7 @@ def assess(holder: Holder, book: Book) -> AccountReading:
                     asset_id=asset_id,
                     feed_id=feed_id,
                     amount_raw=tokens * book.exchange_rate(market) // WAD,
-                    weight_wad=threshold if counts else 0,
+                    weight_wad=max(threshold, 1) if counts else 0,
                     liquidation_bonus_wad=max(0, incentive - WAD),
                     protocol_fee_wad=market.protocol_share,
                 )
