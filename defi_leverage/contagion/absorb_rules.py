@@ -25,7 +25,7 @@ class Vaults:
     account of the venue with the same collateral and debt is healthy. `drawn`: USD that the venue's buffer has paid so
     far (negative: gained); `busy`: USD that venues of this rule already have at auction in this round. `is_cash`, per
     leg: collateral in the very asset that the account owes (default: none); `bands`, per account: how many bands high
-    its other collateral lies, nan where it does not say (default: all).
+    its other collateral lies, nan where it does not say (default: all), 0 where no band of it will be sold.
     """
 
     owner: NDArray[np.int64]
@@ -183,9 +183,10 @@ def liquity_v1(accounts: Vaults, stability_pool_usd: float = 0.0, gas_compensati
     """The stability pool burns the debt and receives all of the collateral pro rata; other troves take over the rest.
 
     0.5 % of the collateral compensates the liquidator. What the pool has no deposits for is redistributed to the other
-    troves pro rata to their collateral; where there is none, the trove stays (the last trove cannot be liquidated). The
-    pool's depositors are taken to sell what they receive; nobody has to buy the debt. Recovery mode is not modelled.
-    Source: Liquity v1 TroveManager._liquidateNormalMode, _getOffsetAndRedistributionVals, _redistributeDebtAndColl.
+    troves pro rata to their collateral; where no other is healthy, the trove stays. The last trove always stays,
+    whatever the pool has. The pool's depositors are taken to sell what they receive; nobody has to buy the debt.
+    Recovery mode is not modelled. Source: Liquity v1 TroveManager._liquidateNormalMode,
+    _getOffsetAndRedistributionVals, _redistributeDebtAndColl, _requireMoreThanOneTroveInSystem.
     """
     debt, collateral = accounts.debt, accounts.collateral
     offset, moved = _offset(accounts, debt, stability_pool_usd)
@@ -203,27 +204,33 @@ def liquity_v2(
 ) -> Absorption:
     """As v1, but the pool receives at most the debt plus 5 %, the other troves at most the debt plus 10 %.
 
-    (20 % for staked ETH.) The surplus, which a redistribution may use up, stays with the owner. The gas compensation's
-    cap of 2 units of collateral is not modelled. Source: Liquity v2 (bold) TroveManager,
-    _getOffsetAndRedistributionVals and _getCollPenaltyAndSurplus; Constants.sol (LIQUIDATION_PENALTY_SP_*,
-    LIQUIDATION_PENALTY_REDISTRIBUTION_*, COLL_GAS_COMPENSATION_DIVISOR).
+    (20 % for staked ETH.) The gas compensation is of the pool's part alone: what is redistributed pays none. Not
+    modelled: that it does in forks of the code before pull request 889 (May 2025); the compensation's cap of 2 units of
+    collateral. The surplus, which a redistribution may use up, stays with the owner. A trove that redemptions have left
+    without debt takes over its part of a redistribution, too; here the others take over that part. Source: Liquity v2
+    (bold) TroveManager, _getOffsetAndRedistributionVals and _getCollPenaltyAndSurplus; Constants.sol
+    (LIQUIDATION_PENALTY_SP_*, LIQUIDATION_PENALTY_REDISTRIBUTION_*, COLL_GAS_COMPENSATION_DIVISOR).
     """
     debt, collateral = accounts.debt, accounts.collateral
     offset, moved = _offset(accounts, debt, stability_pool_usd)
-    gas = np.where(offset + moved > 0, collateral * gas_compensation, 0.0)
-    for_pool = (collateral - gas) * _share(offset, debt)
-    to_pool = np.minimum(for_pool, offset * (1 + pool_penalty))
+    for_pool = collateral * _share(offset, debt)
+    gas = for_pool * gas_compensation
+    to_pool = np.minimum(for_pool - gas, offset * (1 + pool_penalty))
     for_others = np.where(moved > 0, collateral - gas - to_pool, 0.0)
     to_others = np.minimum(for_others, moved * (1 + redistribution_penalty))
     return _troves(accounts, offset, moved, gas + to_pool + to_others, to_others)
 
 
 def _offset(accounts: Vaults, debt: Array, pool_usd: float) -> tuple[Array, Array]:
-    """Debt that the pool burns, and debt that other troves take over; neither where the rest has nowhere to go."""
-    room, offset = pool_usd - accounts.drawn, np.zeros_like(debt)
+    """Debt that the pool burns, and debt that other troves take over; neither where the rest has nowhere to go.
+
+    The last trove of all, where none is healthy, cannot be liquidated even by a pool that covers it.
+    """
+    room, offset, left = pool_usd - accounts.drawn, np.zeros_like(debt), len(debt)
     for place, owed in enumerate(debt):
         part = min(owed, max(room, 0.0))
-        offset[place] = part if accounts.has_takers[place] or part == owed else 0.0
+        if accounts.has_takers[place] or (part == owed and left > 1):
+            offset[place], left = part, left - 1
         room -= offset[place]
     return offset, np.where(accounts.has_takers, debt - offset, 0.0)
 
@@ -264,8 +271,10 @@ def crvusd(
     p^3 / (p_up * p_down). The stablecoin is set against the debt; beyond it, it is credited. Hard liquidation: once
     (stablecoin + x_down of what is left) * (1 - discount) is below the debt, all that is left is seized and the debt
     repaid as far as that is worth. 1 - discount is 1 / (1 + the leg's bonus), or 1 - `liquidation_discount` where the
-    leg gives none. Not modelled: buying back when the price recovers, fees, the oracle's moving average, interest.
-    Source: Curve AMM.vy (_p_oracle_up, _p_current_band, get_x_down) and Controller.vy (_health, liquidate).
+    leg gives none. `bands:0` is a loan that the controller lets be liquidated whole, or that is all sold: hard, as soon
+    as it is below 1, and at the price as it is. Not modelled: buying back when the price recovers, fees, the oracle's
+    moving average, interest. Source: Curve AMM.vy (_p_oracle_up, _p_current_band, get_x_down) and Controller.vy
+    (_health, liquidate).
     """
     is_cash = np.zeros(len(accounts.owner), bool) if accounts.is_cash is None else accounts.is_cash
     held = ~accounts.is_debt & ~is_cash
@@ -289,7 +298,7 @@ def crvusd(
         received, unsold = np.where(price > 0, (pays / price, mean / price), 0.0)  # what is worthless pays nothing
     sold = np.where(passed - before > 1e-12, passed - before, 0.0)  # less is the rounding of what was sold before
     left = 1 - np.maximum(passed, before)
-    a_band = first_collateral[:, None] / height * size
+    a_band = first_collateral[:, None] * np.divide(size, height, out=np.zeros_like(size), where=height > 0)
     proceeds = np.nan_to_num(sold * received * a_band).sum(axis=1)
     soft_sold = np.minimum((sold * a_band).sum(axis=1), collateral)
     soft_repaid = np.minimum(debt, proceeds)
@@ -298,7 +307,7 @@ def crvusd(
     np.maximum.at(bonus, accounts.owner[held], accounts.bonus[held])
     keep = np.where(bonus > 0, 1 / (1 + bonus), 1 - liquidation_discount)
     protected = (cash + stablecoin + np.nan_to_num(left * unsold * a_band).sum(axis=1)) * keep
-    hard = (owed > 0) & (protected < owed + stablecoin)
+    hard = (owed > 0) & ((height[:, 0] == 0) | (protected < owed + stablecoin))
     kept = np.where(hard, 0.0, collateral - soft_sold)
     bad = np.where(hard, np.maximum(owed - (collateral - soft_sold) - cash, 0.0), 0.0)
     closed = np.where(hard, debt, soft_repaid)

@@ -174,13 +174,12 @@ def compile_book(snapshot: Snapshot) -> Book:
 
 
 def _bands(mode: "pd.Series[str]", has_bands: Bools) -> Floats:
-    """Per account N of its mode `bands:N`, at the venues that have bands."""
+    """Per account N of its mode `bands:N`, at the venues that have bands; nan where it does not say."""
     if not has_bands.any():
         return np.zeros(0)
     found = np.full(len(mode), np.nan)
     text = mode[has_bands].astype(str).str.extract(r"^bands:(\d+(?:\.\d+)?)$", expand=False)
-    number = text.astype(float).to_numpy()
-    found[has_bands] = np.where(number > 0, number, np.nan)
+    found[has_bands] = text.astype(float).to_numpy()
     return found
 
 

@@ -117,6 +117,8 @@ class Drift:
         self._compact = compact
         counted = ~compact.class_is_debt & (compact.class_weight > 0)
         self._held, self._owed = (_by_group(compact, classes) for classes in (counted, compact.class_is_debt))
+        averaged = np.repeat(compact.averages[compact.venue], np.diff(compact.start))
+        counted &= np.bincount(compact.leg_class, averaged, len(counted)) > 0
         weights = compact.class_weight[counted]
         # an averaged threshold is rounded down to whole basis points
         self.slack = 1.001e-4 / float(weights.min()) if compact.averages.any() and weights.size else 1e-12

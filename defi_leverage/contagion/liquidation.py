@@ -13,7 +13,7 @@ apply these functions: `execution` account by account, `pair_kernels` compiled. 
 
 from collections.abc import Callable, Mapping
 from inspect import Parameter, signature
-from math import inf
+from math import floor, inf
 from typing import Any, NamedTuple
 
 from defi_leverage.contagion.absorb_rules import comet, crvusd, liquity_v1, liquity_v2, maker
@@ -211,15 +211,16 @@ def aave_v4(
     """As much debt as brings the account back to a target health factor, at a bonus that grows as health falls.
 
     The bonus is the leg's at `maximum_bonus_health_factor` or below, and from there on a straight line to
-    `minimum_bonus_share` of it at 1. Repaying x of the debt D lifts health h to t where h D - (1 + bonus) weight x =
-    t (D - x). What would leave less than 1,000 USD of the pair's debt repays all of it, and what would leave less of
-    its collateral takes all of that. The parameters are a spoke's own (getLiquidationConfig); the defaults are an
-    example. Source: Aave v4 LiquidationLogic, calculateLiquidationBonus, _calculateDebtToTargetHealthFactor and
-    DUST_LIQUIDATION_THRESHOLD.
+    `minimum_bonus_share` of it at 1, cut to whole basis points. Repaying x of the debt D lifts health h to t where
+    h D - (1 + bonus) weight x = t (D - x). What would leave less than 1,000 USD of the pair's debt repays all of it,
+    and what would leave less of its collateral takes all of that. The parameters are a spoke's own
+    (getLiquidationConfig); the defaults are an example. Source: Aave v4 LiquidationLogic, calculateLiquidationBonus,
+    _calculateDebtToTargetHealthFactor and DUST_LIQUIDATION_THRESHOLD.
     """
     if health_factor > maximum_bonus_health_factor:
-        least = bonus * minimum_bonus_share
-        bonus = least + (bonus - least) * (1 - health_factor) / (1 - maximum_bonus_health_factor)
+        least = floor(bonus * minimum_bonus_share * 1e4 + 1e-6)
+        share = (1 - health_factor) / (1 - maximum_bonus_health_factor)
+        bonus = (least + floor((bonus * 1e4 - least) * share + 1e-6)) / 1e4
     kept = fee * (bonus / (1 + bonus))
     spare = target_health_factor - (1 + bonus) * weight
     repaid = debt

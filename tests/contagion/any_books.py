@@ -110,7 +110,7 @@ def _accounts(random: Random, rules: dict[str, str], feeds: pd.DataFrame) -> tup
     legs: list[dict[str, Any]] = []
     for number in range(random.randint(4, 16)):
         account, venue = f"b{number:02}", random.choice(_VENUES)
-        mode = random.choice(["cross", "bands:5", "bands:6.5"]) if rules[venue] == "crvusd" else "cross"
+        mode = random.choice(["cross", "bands:5", "bands:6.5", "bands:0"]) if rules[venue] == "crvusd" else "cross"
         accounts.append({"account_id": account, "venue_id": venue, "mode": mode})
         kind = random.choice(["borrower", "short", "loop", "trove", "many", "dust", "lender", "bare"])
         if rules[venue].startswith("perp"):

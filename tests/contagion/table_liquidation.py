@@ -127,13 +127,14 @@ def absorb_accounts(
         takers = {name: _takers(accounts[name], healthy) if rule.startswith("liquity") else [] for name in closing}
         buffer = sum(parameters.get(name, 0.0) for name in BUFFERS)
         done: dict[str, Closed] = {}
-        put_up = 0.0
+        put_up, remaining = 0.0, len(closing)
         for name in closing:
             free = min(parameters.get("hole_usd", 0) - put_up, parameters.get("global_hole_usd", 0) - at_auction)
             room = buffer - drawn[venue]
-            done[name] = close_account(rule, parameters, accounts[name], room, bool(takers[name]), free)
+            done[name] = close_account(rule, parameters, accounts[name], room, bool(takers[name]), remaining == 1, free)
             drawn[venue] += done[name].drawn
             put_up += done[name].put_up
+            remaining -= any(done[name].taken.values())
             at_auction += done[name].put_up
         if rule.startswith("perp") and parameters["deleverage"]:
             for name in closing:

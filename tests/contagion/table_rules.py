@@ -87,8 +87,9 @@ def pair_terms(rule: str, p: dict[str, float], pairs: pd.DataFrame) -> pd.DataFr
         wanted = debt.where(whole, part)
     elif rule == "aave_v4":
         start = p["maximum_bonus_health_factor"]
-        sloped = bonus * (1 - (1 - p["minimum_bonus_share"]) * (factor - start) / (1 - start))
-        bonus = sloped.where(factor > start, bonus)
+        least = (bonus * p["minimum_bonus_share"] * 10_000 + 1e-6) // 1  # whole basis points
+        sloped = least + ((bonus * 10_000 - least) * (1 - factor) / (1 - start) + 1e-6) // 1
+        bonus = (sloped / 10_000).where(factor > start, bonus)
         kept = pairs["fee"] * bonus / (1 + bonus)
         wanted = _to_health(p["target_health_factor"], pairs, bonus)
         wanted = wanted.where(debt - wanted >= p["minimum_leftover_usd"], debt)
@@ -133,12 +134,19 @@ class Closed:
 
 
 def close_account(
-    rule: str, p: dict[str, float], own: list[dict[str, Any]], room: float, has_takers: bool, free: float
+    rule: str,
+    p: dict[str, float],
+    own: list[dict[str, Any]],
+    room: float,
+    has_takers: bool,
+    is_last: bool,
+    free: float,
 ) -> Closed:
     """One account by a rule that closes whole accounts.
 
     `own`: its legs that count, with leg, is_debt, value, initial, weight, liquidation_bonus. `room`: USD left in the
-    venue's buffer; `has_takers`: whether others take over what is redistributed; `free`: USD of room for auctions.
+    venue's buffer; `has_takers`: whether others take over what is redistributed; `is_last`: whether no other account
+    that is to be closed is left; `free`: USD of room for auctions.
     """
     debt = sum(leg["value"] for leg in own if leg["is_debt"])
     held = sum(leg["value"] for leg in own if not leg["is_debt"])
@@ -168,14 +176,14 @@ def close_account(
         return Closed(shares(part, sold), bad=bad, bought=raised, drawn=paid, put_up=part * chop)
     if rule in ("liquity_v1", "liquity_v2"):
         offset = min(debt, max(0.0, room))
-        if offset < debt and not has_takers:
+        if not has_takers and (offset < debt or is_last):
             return Closed(shares(0.0, 0.0))
         moved = debt - offset
         if rule == "liquity_v1":
             passed_on = held * (1 - p["gas_compensation"]) * moved / debt
             return Closed(shares(debt, held), moved_debt=moved, moved_collateral=passed_on, drawn=offset)
-        gas = held * p["gas_compensation"]
-        to_pool = min((held - gas) * offset / debt, offset * (1 + p["pool_penalty"]))
+        gas = held * offset / debt * p["gas_compensation"]
+        to_pool = min(held * offset / debt - gas, offset * (1 + p["pool_penalty"]))
         passed_on = min(held - gas - to_pool, moved * (1 + p["redistribution_penalty"])) if moved > 0 else 0.0
         taken = shares(debt, gas + to_pool + passed_on)
         return Closed(taken, moved_debt=moved, moved_collateral=passed_on, drawn=offset)
@@ -208,7 +216,7 @@ def _comet(p: dict[str, float], own: list[dict[str, Any]], debt: float, room: fl
 
 
 def _crvusd(p: dict[str, float], own: list[dict[str, Any]], debt: float) -> Closed:
-    """Band by band from the highest; what is held of the asset that is owed lies in no band."""
+    """Band by band from the highest; what is held of the asset owed lies in no band. Without bands, whole at once."""
     coins = {leg["asset_id"] for leg in own if leg["is_debt"]}
     cash = [leg for leg in own if not leg["is_debt"] and leg["asset_id"] in coins]
     unsold = [leg for leg in own if not leg["is_debt"] and leg["asset_id"] not in coins]
@@ -222,7 +230,7 @@ def _crvusd(p: dict[str, float], own: list[dict[str, Any]], debt: float) -> Clos
     uncovered = sum(leg["initial"] * leg["weight"] * (1 if leg["is_debt"] else -1) for leg in own if leg not in unsold)
     price = _over(sum(leg["initial"] * leg["weight"] for leg in unsold), uncovered)
     sold = proceeds = left_worth = 0.0
-    if first_held > 0 and price > 0:
+    if first_held > 0 and price > 0 and height > 0:
         gone = height * (1 - held / first_held)
         for band in range(math.ceil(height)):
             size = min(1.0, height - band)
@@ -236,13 +244,13 @@ def _crvusd(p: dict[str, float], own: list[dict[str, Any]], debt: float) -> Clos
             sold += part * a_band
             proceeds += part * a_band * pays / price
             left_worth += (1 - max(passed, before)) * a_band * mean / price
-    elif first_held > 0:
+    elif first_held > 0 and height > 0:
         sold = held
     sold = min(sold, held)
     repaid = min(debt, proceeds)
     stablecoin = max(0.0, first_debt - debt) + repaid
     owed, bad, whole = debt - repaid, 0.0, False
-    if owed > 0 and (ready + stablecoin + left_worth) * keep < owed + stablecoin:
+    if owed > 0 and (height == 0 or (ready + stablecoin + left_worth) * keep < owed + stablecoin):
         bad, whole = max(0.0, owed - (held - sold) - ready), True
         repaid, sold = debt, held
     taken = {leg["leg"]: leg["value"] * (_over(repaid, debt) if leg["is_debt"] else 0.0) for leg in own}

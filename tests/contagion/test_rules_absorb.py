@@ -163,6 +163,15 @@ def test_liquity_v1_last_trove_stays() -> None:
     assert result.summary()["liquidatable_after"] == 1
 
 
+@pytest.mark.parametrize("rule", ["liquity_v1", "liquity_v2"])
+def test_liquity_last_trove_stays_even_where_the_pool_covers_it(rule: str) -> None:
+    """Of two that the pool covers, the first is closed; the contracts refuse the last one whatever is in the pool."""
+    result = run(1600, [TROVES[0], TROVES[0]], rule, 1 / 1.1, stability_pool_usd=1e6)
+    assert only(result)["account_id"] == "a0"
+    assert left(result)["a1", "USD"] == 15e3
+    assert result.summary()["liquidatable_after"] == 1
+
+
 def test_liquity_v1_redistribution_may_bring_others_down() -> None:
     """Without a pool, a1 takes over all of a0, falls below 110 % itself, and stays as the last trove."""
     result = run(1600, [({"ETH": 10.0}, {"USD": 15900.0}), ({"ETH": 11.0}, {"USD": 15e3})], "liquity_v1", 1 / 1.1)
@@ -174,12 +183,20 @@ def test_liquity_v1_redistribution_may_bring_others_down() -> None:
 
 
 def test_liquity_v2_caps_what_the_pool_and_the_others_receive() -> None:
-    """15,920 after gas: 9,450 to the pool (9,552 pro rata), the 102 beyond and 6,368 to the others (cap 6,600)."""
+    """Of 9,600 pro rata, 48 are for gas and 9,450 for the pool; the 102 beyond and 6,400 for the others (cap 6,600)."""
     result = run(1600, TROVES, "liquity_v2", 1 / 1.1, stability_pool_usd=9e3)
-    assert only(result)["seized_usd"] == pytest.approx(80 + 9450)
+    assert only(result)["seized_usd"] == pytest.approx(48 + 9450)
     assert left(result)["a0", "ETH"] == 0
-    assert left(result)["a1", "ETH"] == pytest.approx(30 + 0.75 * 6470 / 1600)
+    assert left(result)["a1", "ETH"] == pytest.approx(30 + 0.75 * 6502 / 1600)
     assert left(result)["a2", "USD"] == pytest.approx(3500)
+
+
+def test_liquity_v2_redistribution_pays_no_gas_compensation() -> None:
+    """With an empty pool, all of 16,000 goes to the others, 3 : 1 (cap 16,500): pull request 889 of liquity/bold."""
+    result = run(1600, TROVES, "liquity_v2", 1 / 1.1)
+    assert only(result)["seized_usd"] == pytest.approx(0, abs=1e-9)
+    assert left(result)["a1", "ETH"] == pytest.approx(37.5)
+    assert left(result)["a2", "ETH"] == pytest.approx(12.5)
 
 
 def test_liquity_v2_surplus_stays_with_the_owner() -> None:

@@ -12,13 +12,20 @@ A = 10.0  # a band is a tenth as high as its upper edge
 
 
 def run(
-    price: float, position: Position, weight: float, mode: str, *, bonus: float = 0.0, jump: float = 0.0
+    price: float,
+    position: Position,
+    weight: float,
+    mode: str,
+    *,
+    bonus: float = 0.0,
+    jump: float = 0.0,
+    of_usd: float = 1.0,
 ) -> ContagionResult:
     """ETH falls from 2,000. The weight makes the health factor 1 where it meets the bands, USD counts in full."""
     base = make_snapshot(
         {"ETH": 2_000.0, "USD": 1.0},
         [position],
-        weights={"ETH": weight, "USD": 1.0},
+        weights={"ETH": weight, "USD": of_usd},
         bonus=bonus,
         rule="crvusd",
         parameters={"amplification": A, "jump": jump},
@@ -50,7 +57,7 @@ def test_two_and_a_half_bands_hold_four_four_and_two_of_ten() -> None:
 
 def test_a_mode_without_bands_takes_the_venue_s() -> None:
     light: Position = ({"ETH": 10.0}, {"USD": 6e3})
-    for mode in ("cross", "bands:0"):
+    for mode in ("cross", "bands:"):
         assert left(run(1_350, light, 0.4, mode))["collateral", "ETH"] == pytest.approx(9)  # one of ten bands
     assert left(run(1_350, light, 0.4, "bands:4"))["collateral", "ETH"] == pytest.approx(7.5)
 
@@ -78,6 +85,27 @@ def test_hard_liquidation_takes_what_is_sold_too_and_buys_only_the_rest() -> Non
     mild = run(1_350, HALFWAY, 0.8, "bands:2", bonus=0.02 / 0.98, jump=1.0)
     assert left(mild)["collateral", "USD"] == 3_000
     assert left(mild)["debt", "USD"] == pytest.approx(15e3 - 6_075)
+
+
+def test_what_may_be_liquidated_whole_is_not_sold_at_prices_that_have_passed() -> None:
+    """10 ETH at 1,300 against 15,000: 2,000 are bad. Bands from 1,500 on would have been sold at 1,423 and 1,281."""
+    under: Position = ({"ETH": 10.0}, {"USD": 15e3})
+    result = run(1_300, under, 1.0, "bands:0")
+    assert set(left(result).values()) == {0.0}
+    assert result.summary()["bad_debt_usd"] == pytest.approx(2e3)
+    softly = 5 * FIRST + 5 * 50 / 135 * SECOND + 5 * 85 / 135 * 1_300
+    assert run(1_300, under, 1.0, "bands:2").summary()["bad_debt_usd"] == pytest.approx(15e3 - softly)
+    solvent = run(1_300, LOAN, 0.9, "bands:0")  # 13,000 against 12,000: the liquidator has the rest
+    assert dict(zip(solvent.book.symbols, solvent.net_sales, strict=True)) == pytest.approx({"ETH": 10, "USD": -12e3})
+    assert solvent.summary()["bad_debt_usd"] == 0
+
+
+def test_what_is_all_sold_is_closed_out_of_what_it_got() -> None:
+    """13,000 USD at weight 0.9 against 12,000: nothing is bought, nothing bad, and the owner loses what is beyond."""
+    result = run(1_900, ({"USD": 13e3}, {"USD": 12e3}), 0.8, "bands:0", of_usd=0.9)
+    assert set(left(result).values()) == {0.0}
+    assert result.summary()["bad_debt_usd"] == 0
+    assert result.net_sales[list(result.book.symbols).index("USD")] == 0
 
 
 def test_what_nothing_is_left_of_but_too_little_stablecoin_is_bad_debt() -> None:

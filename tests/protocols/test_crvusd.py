@@ -19,16 +19,18 @@ from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import WAD
 from defi_leverage.protocols import crvusd
-from defi_leverage.protocols.crvusd.arithmetic import Band, remaining_bands, x_down
+from defi_leverage.protocols.crvusd.arithmetic import DEAD_SHARES, Band, remaining_bands, x_down
+from defi_leverage.protocols.crvusd.readings import bands_mode
 from defi_leverage.reading import AccountReading, Deployment, FeedReading, Reading
 from defi_leverage.snapshot import from_readings
+from tests.devnet.protocols.crvusd import DISCOUNT
 from tests.devnet.session import Devnet
 from tests.protocols.bent_answers import bend
 
 pytestmark = pytest.mark.devnet("crvusd")
 
 SENDER = "0x00000000000000000000000000000000000B0B0B"
-SOUND = {"weth", "wbtc", "wsteth_lend", "short", "savings"}
+SOUND = {"weth", "wbtc", "wsteth_lend", "short", "short_btc", "savings"}
 
 
 def told_of(devnet: Devnet) -> dict[str, Any]:
@@ -94,7 +96,9 @@ async def test_every_loan_is_the_controller_s_to_the_wei(devnet: Devnet) -> None
             states["below"] += health < 0
             states["whole" if not state[1] else "soft" if state[0] else "sold"] += 1
             bands = account.mode.removeprefix("bands:")
-            assert (account.mode == "isolated") == (state[0] == 0)
+            assert (bands == "0") == (state[0] == 0 or health < 0)
+            if bands == "0":
+                continue
             if state[1] == 0:
                 assert bands == str(state[3])
             elif state[0]:
@@ -128,7 +132,7 @@ async def test_x_down_is_the_amm_s_to_the_wei(devnet: Devnet) -> None:
                     held = [held[0] if number <= active else 0, held[1] if number >= active else 0]
                     share = devnet.call(market, "sharesOf(address,uint256)", "(uint256)", user, number - first)[0]
                     total = devnet.call(market, "totalShares(int256)", "(uint256)", number)[0]
-                    bands.append(Band(held[0], held[1], share, total))
+                    bands.append(Band(held[0], held[1], share, total + DEAD_SHARES))
                 (expected,) = devnet.call(market, "get_x_down(address)", "(uint256)", user)
                 assert x_down(bands, top, oracle, 100) == expected, (key, user, eth)
 
@@ -150,6 +154,13 @@ def test_x_down_by_hand() -> None:
     assert remaining_bands(Band(WAD, 0), top, 0, 100) == (990 * WAD, 0)
 
 
+def test_heights_in_bands_are_plain_numbers() -> None:
+    """The last of a loan's collateral, too, lies in a band: 0 means something else."""
+    heights = [0, 1, 4 * 10**13, WAD, 5 * WAD // 2, 50 * WAD]
+    wanted = ["0", "0.000001", "0.00004", "1", "2.5", "50"]
+    assert [bands_mode(height) for height in heights] == [f"bands:{height}" for height in wanted]
+
+
 async def test_a_health_factor_of_legs_is_one_where_what_is_unsold_begins(devnet: Devnet) -> None:
     """For loans above their bands: at the upper edge of the highest. The controller's own view is beside it."""
     told, readings = told_of(devnet), await read(devnet)
@@ -165,20 +176,39 @@ async def test_a_health_factor_of_legs_is_one_where_what_is_unsold_begins(devnet
             ((first, _),) = devnet.call(market["amm"], "read_user_tick_numbers(address)", "(int256[2])", user)
             (top,) = devnet.call(market["amm"], "p_oracle_up(int256)", "(uint256)", first)
             collateral, stablecoin, debt = amounts(account)
-            if ratio_of(account) < WAD:
-                assert factor < 1
+            if ratio_of(account) < WAD or not collateral:
+                assert factor == pytest.approx(ratio_of(account) / WAD, rel=1e-9)
+                assert account.mode == "bands:0"
             elif not stablecoin:
                 assert factor == pytest.approx(oracle / top, rel=1e-9)
                 checked += 1
-            elif not collateral:
-                assert factor == pytest.approx(stablecoin / debt)
     assert checked >= 40
+    thin = accounts(readings["weth"])[next(a["address"] for a in told["accounts"] if a["kind"] == "thin")]
+    collateral, stablecoin, debt = amounts(thin)
+    assert (collateral, ratio_of(thin)) == (0, stablecoin * (WAD - DISCOUNT) // debt)
+    assert stablecoin > debt > stablecoin * (WAD - DISCOUNT) // WAD
     hand = accounts(readings["weth"])[told["hand"]]
     assert amounts(hand)[:2] == (10 * WAD, 0)
     assert amounts(hand)[2] == pytest.approx(12_000 * WAD, rel=1e-2)
     (leg, debt_leg) = hand.legs
     assert leg.liquidation_bonus_wad / WAD == pytest.approx(0.06 / 0.94)  # the discount of 6 %
     assert (debt_leg.weight_wad, hand.mode) == (WAD, "bands:4")
+
+
+async def test_what_may_be_liquidated_whole_leaves_what_it_is_not_worth(devnet: Devnet) -> None:
+    """Without any fall: no band of such a loan can be sold at a price that the oracle has left behind."""
+    told, weth = told_of(devnet), (await read(devnet))["weth"]
+    calm = Scenario("calm", max_rounds=1, sell_collateral=False, buy_debt=False)
+    result = run_contagion(from_readings([weth]), calm)
+    left = dict(zip(result.bad_debt["account_id"], result.bad_debt["amount"], strict=True))
+    (oracle,) = devnet.call(told["markets"]["weth"]["amm"], "price_oracle()", "(uint256)")
+    short = {}
+    for user, account in accounts(weth).items():
+        collateral, stablecoin, debt = amounts(account)
+        if ratio_of(account) < WAD and (missing := debt - stablecoin - collateral * oracle // WAD) > 0:
+            short[f"eip155:31337:{user}@{weth.venue.address}"] = missing / WAD
+    assert {account: amount for account, amount in left.items() if amount} == pytest.approx(short)
+    assert len(short) == 1
 
 
 async def test_a_fall_sells_what_lies_in_the_bands_that_it_passes(devnet: Devnet) -> None:
@@ -215,6 +245,7 @@ async def test_feeds_have_the_unit_and_kind_of_their_oracle(devnet: Devnet) -> N
         "wbtc": ["market", "fixed", "market"],
         "wsteth_lend": ["market", "market"],
         "short": ["market", "market"],
+        "short_btc": ["market", "market"],
         "savings": ["ratio", "fixed", "market", "market"],
     }
     for key in SOUND:
@@ -238,7 +269,7 @@ async def test_what_lent_coins_are_is_said_and_minted_ones_are_backed_by_their_m
     vault = told["markets"]["wsteth_lend"]["vault"]
     (worth,) = devnet.call(vault, "convertToAssets(uint256)", "(uint256)", WAD)
     assert (share.asset_id.rsplit(":", 1)[1], share.kind) == (vault, "deposited")
-    assert (share.units_raw, share.units_scale) == (worth, WAD)
+    assert share.units_raw * WAD // share.units_scale == worth
     borrowed = lent.markets[1]
     (total,) = devnet.call(vault, "totalAssets()", "(uint256)")
     assert borrowed.supply_raw - total == sum(amounts(account)[1] for account in lent.accounts)
@@ -252,6 +283,15 @@ async def test_what_lent_coins_are_is_said_and_minted_ones_are_backed_by_their_m
     held = [sum(amounts(account)[place] for account in readings["weth"].accounts) for place in (0, 1)]
     assert held == [readings["weth"].markets[0].supply_raw, minted.supply_raw]  # what the AMM holds, without its fees
     assert minted_backing(list(readings.values())) == []  # of crvUSD on Ethereum alone
+
+
+async def test_a_share_of_a_vault_of_few_decimals_is_as_exact_as_its_totals(devnet: Devnet) -> None:
+    """1e18 shares are some 75,000 units of WBTC: the price of one is no finer than 1e-5."""
+    told, readings = told_of(devnet), await read(devnet)
+    (share,) = readings["short_btc"].backing
+    vault = told["markets"]["short_btc"]["vault"]
+    (total,), (supply,) = (devnet.call(vault, name, "(uint256)") for name in ("totalAssets()", "totalSupply()"))
+    assert share.units_raw / share.units_scale == pytest.approx(total / 1e8 / (supply / 1e18), rel=1e-13)
 
 
 async def test_coins_that_soft_liquidation_got_back_back_no_coin(

@@ -18,7 +18,7 @@ from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
 from defi_leverage.graph.owners import identify_owners
 from defi_leverage.protocols import euler_v2
 from defi_leverage.protocols._tokens import Token
-from defi_leverage.protocols.euler_v2.health import NO_DEBT, mismatch
+from defi_leverage.protocols.euler_v2.health import NO_DEBT, health_factor, mismatch
 from defi_leverage.protocols.euler_v2.oracles import Hop, Route
 from defi_leverage.protocols.euler_v2.positions import Borrower
 from defi_leverage.protocols.euler_v2.readings import phantom_debt
@@ -28,6 +28,7 @@ from defi_leverage.snapshot import from_readings
 from tests.devnet.build import OWNER
 from tests.devnet.chain import TransactionRevertedError, transaction
 from tests.devnet.protocols.euler_v2 import BROKEN, DISCOUNT_BPS, HAND
+from tests.devnet.protocols.euler_v2.contracts import USD
 from tests.devnet.session import Devnet
 
 pytestmark = pytest.mark.devnet("euler_v2")
@@ -354,6 +355,94 @@ def test_borrowing_the_computed_maximum_succeeds_and_more_reverts(scene: Scene) 
     devnet.send_many([transaction(OWNER, vault, "borrow(uint256,address)", room - 1, account)])
     with pytest.raises(TransactionRevertedError):
         devnet.send_many([transaction(OWNER, vault, "borrow(uint256,address)", 1, account)])
+
+
+def seizable(reading: Reading, share: str) -> list[tuple[AccountReading, int, int]]:
+    return [
+        (account, leg.amount_raw, leg.weight_wad)
+        for account in borrowers(reading)
+        for leg in account.legs
+        if leg.side == "collateral" and leg.asset_id.endswith(share)
+    ]
+
+
+async def test_collateral_whose_ltv_has_come_down_to_0_can_be_seized(scene: Scene) -> None:
+    """It secures nothing, and yet a liquidator takes it at the largest discount (Governance.setLTV says so)."""
+    devnet, wbtc = scene.devnet, scene.vault("WBTC")
+    devnet.send_many([transaction(OWNER, scene.vault("USDC"), "setLTV(address,uint16,uint16,uint32)", wbtc, 0, 0, 0)])
+    readings = Scene(devnet, scene.told, await read(devnet)).by_key
+    found = seizable(readings["USDC"], wbtc)
+    assert len(found) == len(seizable(scene.by_key["USDC"], wbtc)) >= 8
+    assert {weight for _, _, weight in found} == {1}
+    alone = [(a, held) for a, held, _ in found if sum(leg.side == "collateral" for leg in a.legs) == 1]
+    assert len(alone) >= 8
+    kept = 1 - DISCOUNT_BPS["USDC"] / 10_000
+    for account, held in alone:
+        assert (account.health_factor_raw, account.collateral_base_raw) == (0, 0)
+        check = "checkLiquidation(address,address,address)", "(uint256,uint256)"
+        repaid, taken = scene.view("USDC", *check, OWNER, account.address, wbtc)
+        worth = scene.devnet.call(
+            scene.told["router"], "getQuote(uint256,address,address)", "(uint256)", held, wbtc, USD
+        )[0]
+        owed = next(leg.amount_raw for leg in account.legs if leg.side == "debt")
+        assert repaid == pytest.approx(min(worth * kept * 10**6 / 10**18, owed), rel=1e-3)
+        assert 0 < taken <= held
+    snapshot = from_readings(tuple(readings.values()))
+    ids = {f"eip155:{devnet.chain_id}:{a.address}@{readings['USDC'].venue.address}" for a, _ in alone}
+    legs = snapshot.legs[snapshot.legs["account_id"].isin(ids) & (snapshot.legs["side"] == "collateral")]
+    assert len(legs) == len(alone)
+    assert (legs["weight"] > 0).all()  # what the engine seizes
+
+
+async def test_a_collateral_without_a_price_is_its_holders_fault_alone(scene: Scene) -> None:
+    """Who has pledged WBTC is set aside; with an LTV of 0 nobody asks for its price, and it is no collateral."""
+    devnet, wbtc, usdc = scene.devnet, scene.vault("WBTC"), scene.vault("USDC")
+    asked = "resolveOracle(uint256,address,address)", "(uint256,address,address,address)"
+    adapter = devnet.call(scene.told["router"], *asked, 10**8, devnet.tokens["WBTC"], USD)[3]
+    devnet.send_many([transaction(OWNER, adapter, "setStale(bool)", True)])
+    holders = {account.address for account, _, _ in seizable(scene.by_key["USDC"], wbtc)}
+    found = Scene(devnet, scene.told, await read(devnet)).by_key
+    assert set(found["USDC"].failed) == holders
+    others = {account.address for account in borrowers(scene.by_key["USDC"])} - holders
+    assert {account.address for account in borrowers(found["USDC"])} == others
+    assert len(others) >= 20
+    devnet.send_many([transaction(OWNER, usdc, "setLTV(address,uint16,uint16,uint32)", wbtc, 0, 0, 0)])
+    found = Scene(devnet, scene.told, await read(devnet)).by_key
+    assert found["USDC"].failed == {}
+    assert {account.address for account in borrowers(found["USDC"])} == others | holders
+    assert seizable(found["USDC"], wbtc) == []
+
+
+async def test_suspended_liquidations_are_named(scene: Scene) -> None:
+    """Bit 11 is a liquidation at the debt's vault, bit 4 the transfer of the collateral's shares."""
+    hook = "setHookConfig(address,uint32)"
+    scene.devnet.send_many(
+        [
+            transaction(OWNER, scene.vault("USDC"), hook, "0x" + "00" * 20, 1 << 11),
+            transaction(OWNER, scene.vault("WETH"), hook, scene.vault("DAI"), 1 << 4),
+            transaction(OWNER, scene.vault("DAI"), hook, "0x" + "00" * 20, (1 << 15) - 1 - (1 << 11)),
+        ]
+    )
+    found = Scene(scene.devnet, scene.told, await read(scene.devnet)).by_key
+    by_hook = f"up to the hook {scene.vault('DAI')}, which is not read; scenarios liquidate nevertheless"
+    assert found["USDC"].gaps == {
+        "liquidations": f"switched off by {scene.vault('USDC')}; scenarios liquidate nevertheless",
+        f"seizing eWETH {scene.vault('WETH')}": by_hook,
+    }
+    assert found["DAI"].gaps == found["WETHloop"].gaps == {}
+
+
+def test_a_debt_worth_less_than_a_unit_of_account_is_not_a_fault() -> None:
+    """Three raw units of a token at 1e-5: the vault counts a liability of 0, which nobody can liquidate."""
+    share, asset = Token("0xC", "eX", 6), Token("0xA", "XPEPE", 18)
+    vault = Vault(share, asset, "0xE", "0xO", "0xU", 0, 0, 0, 0, 0, 0, 0, 0, None, None, {"0xC": 9000}, "")
+    hops: dict[str, Route] = {
+        token: (Hop("0xH", token, "0xU", price, "market", ""),)
+        for token, price in (("0xC", Fraction(1)), ("0xA", Fraction(1, 10**5)))
+    }
+    borrower = Borrower("0x1", 3, {"0xC": 10**6}, {"0xC": 10**18}, 0, (9 * 10**17, 0))
+    assert mismatch(borrower, vault, {"0xC": 6, "0xA": 18, "0xU": 18}, 18, hops) == ""
+    assert health_factor(*borrower.reported) == NO_DEBT
 
 
 def test_phantom_debt_by_hand() -> None:

@@ -134,7 +134,7 @@ async def test_who_is_below_one_is_who_may_be_liquidated(devnet: Devnet) -> None
 async def test_one_liquidation_is_the_engine_s(devnet: Devnet) -> None:
     """The under-water trove alone below 110 %: the pool's 5,000 LUSD first, the rest to all others by collateral.
 
-    The contract shares by stakes, which are collateral but for what redistributions have added: 1e-3 of what moves.
+    The contract shares by stakes, which are in one proportion to the collateral with what redistributions have added.
     """
     told, before = told_of(devnet), await read(devnet)
     tight = [
@@ -155,8 +155,8 @@ async def test_one_liquidation_is_the_engine_s(devnet: Devnet) -> None:
     for owner, account in after.items():
         collateral, debt = amounts(account)
         name = f"eip155:31337:{owner}@{told['address']}"
-        assert legs[name, "debt"] == pytest.approx(debt / WAD, abs=1e-3 * moved)
-        assert legs[name, "collateral"] == pytest.approx(collateral / WAD, abs=1e-3 * moved / 3_000)
+        assert legs[name, "debt"] == pytest.approx(debt / WAD, abs=1e-9 * moved)
+        assert legs[name, "collateral"] == pytest.approx(collateral / WAD, abs=1e-9 * moved / 3_000)
     total = sum(amounts(account)[1] for account in after.values()) / WAD
     assert result.legs.loc[result.legs["side"] == "debt", "amount_after"].sum() == pytest.approx(total, rel=1e-9)
 

@@ -19,6 +19,7 @@ from defi_leverage.protocols import liquity_v2
 from defi_leverage.protocols.liquity_v2.troves import interest
 from defi_leverage.reading import AccountReading, Deployment, RateCurve, Reading
 from defi_leverage.snapshot import from_readings
+from tests.devnet.chain import transaction
 from tests.devnet.session import Devnet
 from tests.protocols.bent_answers import bend
 
@@ -117,8 +118,26 @@ async def test_right_answers_by_hand(devnet: Devnet) -> None:
     assert reading.gaps == {}
     rate = reading.markets[1].borrow_rate_ray
     assert rate is not None
-    assert 0.04 * 10**27 < rate < 0.09 * 10**27
     assert reading.markets[1].curve == RateCurve("fixed", {"rate": rate})
+
+
+async def test_the_rate_is_a_year_s_interest_over_the_whole_debt(devnet: Devnet) -> None:
+    """In half a year at its rate the debt grows by just the interest; accrued interest and redistributions bear none.
+
+    Per recorded debt, which has neither, it would be more.
+    """
+    manager = told_of(devnet)["branches"]["WETH"]["manager"]
+    devnet.mine(devnet.head()[1] + 300 * 86_400)
+    start, reading = devnet.head()[1], await read(devnet, "WETH")
+    ids = [int(id_, 16) for id_ in by_id(reading)]
+    before = [devnet.call(manager, "getLatestTroveData(uint256)", LATEST, id_)[0] for id_ in ids]
+    devnet.mine(start + 365 * 86_400 // 2)
+    after = [devnet.call(manager, "getLatestTroveData(uint256)", LATEST, id_)[0] for id_ in ids]
+    grown = sum(latest[4] for latest in after) - sum(latest[4] for latest in before)
+    rate, debt = reading.markets[1].borrow_rate_ray, reading.markets[1].borrow_raw
+    assert rate is not None
+    assert rate / 10**27 * debt / 2 == pytest.approx(grown, rel=1e-12)
+    assert rate / 10**27 < 0.98 * 2 * grown / sum(latest[5] for latest in before)
 
 
 async def test_owners_have_several_troves(devnet: Devnet) -> None:
@@ -180,6 +199,36 @@ async def test_interest_goes_on_but_for_a_branch_that_was_shut_down(devnet: Devn
     stopped = await read(devnet, "rETH")
     devnet.mine(devnet.head()[1] + 86_400)
     assert by_id(await read(devnet, "rETH")) == by_id(stopped)
+
+
+async def test_one_liquidation_is_the_engine_s(devnet: Devnet) -> None:
+    """The under-water trove alone below 110 %: the pool first, with 0.5 % of its part for gas; the rest to all others.
+
+    The contract shares by stakes, which are in one proportion to the collateral with what redistributions have added.
+    """
+    told, sunk = told_of(devnet), told_of(devnet)["under_water"]
+    manager = told["branches"]["WETH"]["manager"]
+    for id_, account in by_id(await read(devnet, "WETH")).items():
+        if ratio_of(account) < 11 * WAD // 10 and id_ != sunk:  # out of the way
+            devnet.transact(SENDER, manager, "liquidate(uint256)", int(id_, 16))
+    devnet.transact(SENDER, manager, "provideToSP(uint256)", 5_000 * WAD)
+    before, now = await read(devnet, "WETH"), devnet.head()[1]
+    assert before.venue.liquidation_parameters["stability_pool_usd"] == pytest.approx(5_000, rel=1e-3)
+    result = run_contagion(from_readings([before]), Scenario("calm", max_rounds=1, sell_collateral=False))
+    devnet.send_many([transaction(SENDER, manager, "liquidate(uint256)", int(sunk, 16))], now)
+    held, after = by_id(before), by_id(await read(devnet, "WETH"))
+    assert held.keys() - after.keys() == {sunk}
+    assert result.liquidations["repaid"].sum() == pytest.approx(
+        before.venue.liquidation_parameters["stability_pool_usd"]
+    )
+    legs = result.legs.set_index(["account_id", "side"])["amount_after"].to_dict()
+    moved = sum(amounts(after[id_])[1] - amounts(held[id_])[1] for id_ in after) / WAD
+    assert moved == pytest.approx(amounts(held[sunk])[1] / WAD - result.liquidations["repaid"].sum(), rel=1e-9)
+    for account in after.values():
+        name = f"eip155:31337:{account.address}@{manager}"
+        collateral, debt = amounts(account)
+        assert legs[name, "debt"] == pytest.approx(debt / WAD, abs=1e-9 * moved)
+        assert legs[name, "collateral"] == pytest.approx(collateral / WAD, abs=1e-9 * moved / 3_000)
 
 
 @pytest.mark.parametrize(("function", "arguments"), [("getCurrentICR", (3_000 * WAD,)), ("getLatestTroveData", ())])

@@ -81,6 +81,11 @@ class Scene:
     readings: tuple[Reading, ...]
 
     @property
+    def surplus(self) -> float:
+        """USD of all sound ilks."""
+        return float(sum(x.venue.liquidation_parameters.get("surplus_usd", 0.0) for x in self.readings))
+
+    @property
     def by_ilk(self) -> dict[str, Reading]:
         return {reading.venue.venue_id.partition("/")[2]: reading for reading in self.readings}
 
@@ -307,13 +312,37 @@ async def test_auctions_under_way_and_stopped_ones_leave_no_room(devnet: Devnet)
     assert victim["urn"] not in again.accounts("ETH-A")
 
 
+async def test_what_is_at_auction_is_not_lost(devnet: Devnet) -> None:
+    """bark() makes all of a vault's debt bad; against it stands what the auction raises: the penalty is gained, and of
+    a vault that is under water its collateral is all there is."""
+    (await read(devnet)).drip(devnet.head()[1] + 12)
+    before = await read(devnet)
+    at = before.told["contracts"]
+    bark = "bark(bytes32,address,address)"
+    gained = 0.0
+    for kind in ("liquidatable", "under_water"):
+        (vault,) = before.of_kind("ETH-A", kind)
+        account = before.accounts("ETH-A")[vault["urn"]]
+        devnet.transact(PAYER, at["MCD_DOG"], bark, key("ETH-A"), vault["urn"], PAYER)
+        gained += min(1.13 * account.debt_base_raw, account.collateral_base_raw) - account.debt_base_raw
+    after = await read(devnet)
+    assert after.surplus - before.surplus == pytest.approx(
+        gained / WAD, abs=1.0
+    )  # to fees, and the share of broken ilks
+    for sale in (1, 2):
+        keeper = transaction(OWNER, at["MCD_VAT"], "suck(address,address,uint256)", OWNER, PAYER, 10**6 * RAD)
+        devnet.send_many([keeper, transaction(PAYER, before.told["clips"]["ETH-A"], "take(uint256)", sale)])
+    assert (await read(devnet)).surplus == pytest.approx(after.surplus, abs=1.0)
+
+
 def test_broken_ilks_are_named_and_their_vaults_set_aside(scene: Scene) -> None:
     left_out = scene.by_ilk[""]
     assert left_out.gaps == {
         "DEAD-A": "its price is 0: nobody can borrow against it, and nobody is liquidated",
+        "LOW-A": "its liquidation ratio is below 1: more may be owed than is held",
         "NOGEM-A": "the ilk registry names no token for it",
     }
-    assert left_out.found == len(left_out.failed) == 2
+    assert left_out.found == len(left_out.failed) == 3
     assert not from_readings(scene.readings).complete
 
 

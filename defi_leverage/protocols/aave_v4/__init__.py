@@ -12,6 +12,7 @@ in aave/aave-v4. Shares of tokenization spokes and position managers are not rea
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
@@ -59,7 +60,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     chain_name = f"eip155:{chain.chain_id}"
     valued = [reserve for reserve in reserves if not reserve.problem]
     asset_ids = {reserve.index: f"{chain_name}/erc20:{reserve.token.address}" for reserve in valued}
-    feeds = await read_feeds(chain, valued, asset_ids, PRICE_SCALE)
+    feeds = _tell_apart(await read_feeds(chain, valued, asset_ids, PRICE_SCALE))
     curves = await read_curves(chain, {(r.hub, r.hub_asset): r.loans for r in valued if r.loans}, chain_name)
     by_index = {reserve.index: reserve for reserve in reserves}
     accounts: list[AccountReading] = []
@@ -87,8 +88,22 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         accounts=tuple(accounts),
         found=len(holders),
         failed=failed,
-        gaps=gaps | _missing_accounts(holders, valued, deployment),
+        gaps=gaps | _suspended_liquidations(valued) | _missing_accounts(holders, valued, deployment),
     )
+
+
+def _tell_apart(feeds: Mapping[int, FeedReading]) -> dict[int, FeedReading]:
+    """A feed for each reserve: where several lend an asset at the same source, all but the first have their number.
+
+    An account may have positions in several of them, each with terms of its own.
+    """
+    first: dict[str, int] = {}
+    return {
+        index: feed
+        if first.setdefault(feed.feed_id, index) == index
+        else replace(feed, feed_id=f"{feed.feed_id}#{index}")
+        for index, feed in sorted(feeds.items())
+    }
 
 
 def _unvalued(holder: Holder, reserves: Mapping[int, Reserve]) -> str:
@@ -175,6 +190,19 @@ def _market(asset_id: str, same: Sequence[Reserve], curve: RateCurve | None) -> 
         borrow_cap_raw=min(sum(reserve.borrow_cap for reserve in same), 2**256 - 1),
         curve=curve,
     )
+
+
+def _suspended_liquidations(reserves: Sequence[Reserve]) -> dict[str, str]:
+    """Reserves in use out of which nobody is liquidated now; the contagion engine liquidates their accounts anyway.
+
+    Source: LiquidationLogic._validateLiquidationCall and Hub's checks of remove and restore.
+    """
+    return {
+        f"liquidations of {reserve.token.symbol} (reserve {reserve.index})": f"{reserve.suspended}: until it ends "
+        "nobody is liquidated out of this asset or of a debt in it; scenarios do so nevertheless"
+        for reserve in reserves
+        if reserve.suspended and (reserve.supply or reserve.borrow)
+    }
 
 
 def _missing_accounts(holders: Sequence[Holder], reserves: Sequence[Reserve], deployment: Deployment) -> dict[str, str]:

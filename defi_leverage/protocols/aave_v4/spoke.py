@@ -1,6 +1,6 @@
 """A spoke of Aave v4 at the pinned block: its reserves, which a hub lends, and how it liquidates."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,6 +22,7 @@ _error = partial(
 )
 
 PRICE_SCALE = 10**8  # AaveOracle.decimals, which a spoke's constructor insists on
+_PAUSED = 1
 _NO_CAP = 2**40 - 1  # Hub.MAX_ALLOWED_SPOKE_CAP, in whole tokens
 
 
@@ -61,6 +62,7 @@ class Reserve:
     supply_cap: int
     borrow_cap: int
     problem: str
+    suspended: str = ""  # why nobody is liquidated out of it, or of a debt in it, now
     loans: Loans | None = None  # all spokes'; None where the hub does not answer
 
     @property
@@ -118,7 +120,7 @@ async def read_reserves(chain: Chain, spoke: Spoke) -> tuple[list[Reserve], dict
 
 
 def _reserve(spoke: Spoke, index: int, data: tuple[Any, ...], token: Token, found: Mapping[str, Any]) -> Reserve:
-    _, hub, asset, decimals, *_ = data
+    _, hub, asset, decimals, _, flags, _ = data
     hub_asset, limits = found["asset"], found["spoke"]
     problems = [
         (token.problem, token.problem),
@@ -166,5 +168,14 @@ def _reserve(spoke: Spoke, index: int, data: tuple[Any, ...], token: Token, foun
         supply_cap=NO_CAP if add_cap == _NO_CAP else add_cap * 10**decimals,
         borrow_cap=NO_CAP if draw_cap == _NO_CAP else draw_cap * 10**decimals,
         problem=problem,
+        suspended=_suspension(flags, limits),
         loans=loans,
     )
+
+
+def _suspension(flags: int, limits: Sequence[Any] | None) -> str:
+    """The reserve's first flag, and what the hub lets the spoke do (ReserveFlagsMap, IHub.SpokeData)."""
+    if flags & _PAUSED:
+        return "the reserve is paused"
+    active, halted = limits[7:9] if limits else (True, False)
+    return "its hub has halted the spoke" if halted else "" if active else "its hub has deactivated the spoke"

@@ -6,7 +6,8 @@ is set aside. isLiquidatable itself goes by the indices as last stored, absorb()
 factors here are absorb()'s, so that an account may be below 1 a little before the view says so.
 
 Not modelled: paused actions (a market whose absorb is paused liquidates nobody); that Comet stops to sell what it has
-seized once its reserves reach targetReserves; the partial liquidations of CometWithPartialLiquidation.
+seized once its reserves reach targetReserves; that collateral which counts nothing any more (a liquidate factor of 0)
+is seized with the rest; the partial liquidations of CometWithPartialLiquidation.
 """
 
 from defi_leverage.chain import Chain

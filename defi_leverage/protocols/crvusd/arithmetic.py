@@ -2,7 +2,8 @@
 
 Amounts are at 18 decimals where nothing else is said, prices are borrowed tokens for a collateral token, times 1e18.
 A is the amplification: a band is (A - 1) / A as high as the one above. x is what is borrowed, y the collateral. Source:
-curvefi/curve-stablecoin contracts/AMM.vy (_get_y0, get_xy_up) and Controller.vy (_health).
+curvefi/curve-stablecoin contracts/AMM.vy (_get_y0, get_xy_up; release 0.3.10, which divides by a band's shares and a
+thousand that nobody owns) and Controller.vy (_health).
 """
 
 from collections.abc import Sequence
@@ -11,12 +12,17 @@ from math import isqrt
 
 from defi_leverage.fixed_point import WAD
 
-__all__ = ["Band", "full_health", "health", "remaining_bands", "x_down"]
+__all__ = ["DEAD_SHARES", "Band", "full_health", "health", "remaining_bands", "x_down"]
+
+DEAD_SHARES = 1000  # of every band, and of a lending vault
 
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """What lies in a band, and the part of it that is an account's: share / total. Without both, all of it is."""
+    """What lies in a band, and the part of it that is an account's: share / total. Without both, all of it is.
+
+    `total` of a real band: all shares and DEAD_SHARES.
+    """
 
     x: int
     y: int
@@ -39,7 +45,7 @@ def x_down(bands: Sequence[Band], top: int, price: int, amplification: int) -> i
 
     `bands` from the highest down, whose upper edge is `top`; `price` is the oracle's.
     """
-    root_ratio = isqrt(10**36 * amplification // (amplification - 1))  # SQRT_BAND_RATIO
+    root_ratio = isqrt(10**18 * amplification // (amplification - 1) * 10**18)  # SQRT_BAND_RATIO, as factories have it
     found, lower = 0, top
     for band in bands:
         upper, lower = lower, lower * (amplification - 1) // amplification
@@ -49,11 +55,10 @@ def x_down(bands: Sequence[Band], top: int, price: int, amplification: int) -> i
         if (not x or not y) and price > upper:  # all y at the same price, sold on the way down
             held = y
             if not y:
-                held = x * WAD // (price**2 // lower * price // lower * (amplification - 1) // amplification)
+                held = x * WAD // (price**2 // lower * price // upper)
             found += held * upper // root_ratio * share // total
         elif (not x or not y) and price < lower:
-            middle = price**2 // lower * price // lower * (amplification - 1) // amplification
-            found += (x or y * middle // WAD) * share // total
+            found += (x or y * (price**2 // lower * price // upper) // WAD) * share // total
         else:
             found += _within(x, y, (price, upper, lower), amplification, root_ratio) * share // total
     return found
@@ -70,7 +75,7 @@ def _within(x: int, y: int, prices: tuple[int, int, int], amplification: int, ro
         return (max(kept // f, g) - g) * upper // root_ratio
     if price < lower:
         return max(kept // g, f) - f
-    new_y = max(isqrt(kept * WAD // price), g) - g
+    new_y = amplification * y0 * (price - lower) // price
     new_x = max(kept // (g + new_y), f) - f
     return new_x + new_y * isqrt(lower * price) // WAD
 

@@ -7,7 +7,8 @@ edge of what is not sold yet, that is, where soft liquidation begins or goes on;
 rest is, its bonus is d / (1 - d) of the loan's own liquidation discount d: so the rule `crvusd` knows a loan's bands.
 
 The health factor that is reported is the controller's: 1 + health(user, true), below 1 where the loan may be liquidated
-whole. Of such a loan the legs have it, too, though the price be above its bands.
+whole. Of such a loan, and of one that is all sold, the legs have just that, wherever the price is: what is sold counts
+less the discount, and the mode is `bands:0`, for no band of it will be sold at the prices that it lies at.
 """
 
 from collections.abc import Sequence
@@ -35,14 +36,15 @@ from defi_leverage.reading import (
     VenueReading,
 )
 
-__all__ = ["Lent", "left_out_reading", "market_reading", "read_lent"]
+__all__ = ["Lent", "bands_mode", "left_out_reading", "market_reading", "read_lent"]
 
+_MANY = 10**15  # whole shares: a new vault's is a thousandth of a token, few units of one with 8 decimals
 _TOLERATED = 10**6  # a millionth of a market's debt may be in no loan: the total is rounded by itself
 
 
 @dataclass(frozen=True, slots=True)
 class Lent:
-    """What a LlamaLend vault lends: raw totals, its yearly rate in wad, its share and raw assets for one of it."""
+    """What a LlamaLend vault lends: raw totals, its yearly rate in wad, its share and raw assets for _MANY of it."""
 
     total: int
     cash: int
@@ -59,7 +61,7 @@ async def read_lent(chain: Chain, market: Market) -> Lent | None:
     share = (await read_tokens(chain, [market.vault]))[market.vault]
     questions = [(market.vault, "totalAssets", ()), (market.vault, "lend_apr", ())]
     total, rate = await ask(chain, abi, questions)
-    (assets,) = await ask(chain, abi, [(market.vault, "convertToAssets", (10**share.decimals,))])
+    (assets,) = await ask(chain, abi, [(market.vault, "convertToAssets", (_MANY * 10**share.decimals,))])
     (cash,) = await ask(chain, erc20, [(market.borrowed.address, "balanceOf", (market.controller,))])
     if total is None or cash is None or not assets or share.problem:
         return None
@@ -132,27 +134,36 @@ def _gaps(market: Market, factory: Factory, loans: Sequence[Loan], lent: Lent | 
 def _account(market: Market, loan: Loan, feeds: MarketFeeds) -> AccountReading:
     collateral, borrowed = feeds.collateral, feeds.borrowed
     scale_y, scale_x = 10 ** (18 - market.collateral.decimals), 10 ** (18 - market.borrowed.decimals)
-    weight = 0
-    if loan.collateral and loan.top:
-        # Of a loan that may be liquidated whole, at any price, the weight makes the legs say so.
-        liquidated = loan.health < 0 and market.price >= loan.top
-        owed, price = (loan.debt * (loan.health + WAD) // WAD, market.price) if liquidated else (loan.debt, loan.top)
-        uncovered = max(0, owed - loan.stablecoin) * scale_x
-        weight = min(WAD, uncovered * WAD * WAD // (loan.collateral * scale_y * price))
+    whole = loan.health < 0 or not loan.top
+    owed, price, sold, weight = loan.debt, loan.top, WAD, 0
+    if whole:
+        owed, price, sold = max(0, loan.debt * (loan.health + WAD) // WAD), market.price, WAD - loan.discount
+        if loan.stablecoin and not loan.collateral:
+            sold = min(WAD, -(-owed * WAD // loan.stablecoin))
+    if loan.collateral:
+        uncovered = max(0, owed - loan.stablecoin * sold // WAD) * scale_x
+        # Not 0 of what is to be seized: that would be no collateral.
+        weight = max(int(whole), min(WAD, uncovered * WAD * WAD // (loan.collateral * scale_y * price)))
     bonus = loan.discount * WAD // (WAD - loan.discount)
     legs = (
         LegReading("collateral", collateral.asset_id, collateral.feed_id, loan.collateral, weight, bonus),
-        LegReading("collateral", borrowed.asset_id, borrowed.feed_id, loan.stablecoin, WAD),
+        LegReading("collateral", borrowed.asset_id, borrowed.feed_id, loan.stablecoin, sold),
         LegReading("debt", borrowed.asset_id, borrowed.feed_id, loan.debt, WAD),
     )
     return AccountReading(
         address=loan.user,
-        mode=f"bands:{loan.bands / WAD:.6g}" if loan.bands else "isolated",
+        mode=bands_mode(0 if whole else loan.bands),
         health_factor_raw=loan.health + WAD,
         collateral_base_raw=loan.down,
         debt_base_raw=loan.debt,
         legs=tuple(leg for leg in legs if leg.amount_raw),
     )
+
+
+def bands_mode(bands: int) -> str:
+    """The mode that says how many bands high (wad) a loan's collateral lies: to 1e-6, no less than that, unless 0."""
+    height = max(bands / WAD, 1e-6) if bands else 0.0
+    return "bands:" + f"{height:.6f}".rstrip("0").rstrip(".")
 
 
 def _assets(
@@ -171,10 +182,10 @@ def _assets(
         listed.append(asset(feeds.underlying))
     if lent:
         listed.append(asset(lent.share, "vault_share"))
-        one = 10**market.borrowed.decimals
+        many = _MANY * 10**market.borrowed.decimals
         backing.append(
             BackingReading(
-                listed[-1].asset_id, feeds.borrowed.asset_id, lent.assets, one, "deposited", "convertToAssets"
+                listed[-1].asset_id, feeds.borrowed.asset_id, lent.assets, many, "deposited", "convertToAssets"
             )
         )
     return tuple({item.asset_id: item for item in reversed(listed)}.values())[::-1], tuple(backing)

@@ -7,9 +7,10 @@ vaults that it has pledged, at that vault's venue. Shares that secure nothing ar
 that are pledged are there one account together, that of the connector, as if it held them: their owners have them as
 collateral elsewhere, and no share counts twice for one owner.
 
-Health is accountLiquidity for liquidation: mid-point prices, LTVs on their ramps at the block. Bid and ask prices,
-cool-off times and hooks are not read. Interfaces: euler-xyz/euler-vault-kit (commits 432c4b5, aa8db73, 1dad88b,
-3289803), euler-xyz/ethereum-vault-connector (1601566), euler-xyz/euler-price-oracle (dda7da3, 5478632).
+Health is accountLiquidity for liquidation: mid-point prices, LTVs on their ramps at the block. Bid and ask prices and
+cool-off times are not read; hooks on liquidations are, and are `gaps`. Interfaces: euler-xyz/euler-vault-kit (commits
+432c4b5, aa8db73, 1dad88b, 3289803), euler-xyz/ethereum-vault-connector (1601566), euler-xyz/euler-price-oracle
+(dda7da3, 5478632).
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,6 +37,7 @@ from defi_leverage.protocols.euler_v2.readings import (
     left_out_reading,
     missing_accounts,
     phantom_debt,
+    suspended_liquidations,
     vault_reading,
 )
 from defi_leverage.protocols.euler_v2.vaults import Vault, read_vaults
@@ -72,6 +74,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     shares = await read_shares(chain, holding, tell)
     borrowers = await read_borrowers(chain, {a: v for a, v in vaults.items() if not v.problem}, owing, tell)
     routes = await read_routes(chain, _wanted(vaults, borrowers))
+    _judge_unpriced(vaults, borrowers, routes)
     places = await _places(chain, vaults, routes)
     dollars = choose_dollar_routes(_relying(vaults, borrowers, routes, places))
 
@@ -122,13 +125,14 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         owners=owners,
         curves=await read_curves(chain, {address: vault for address, (vault, _) in sound.items()}),
     )
-    readings = await _readings(scene, sound, borrowers, shares, routes, places)
+    readings = await _readings(scene, vaults, sound, borrowers, shares, routes, places)
     readings.sort(key=lambda reading: (-_borrowed_usd(reading), reading.venue.venue_id))
     return (*readings, left_out_reading(scene, gaps, failed)) if gaps else tuple(readings)
 
 
 async def _readings(
     scene: Scene,
+    vaults: Mapping[str, Vault],
     sound: Mapping[str, tuple[Vault, VaultFeeds]],
     borrowers: Mapping[str, Sequence[Borrower]],
     shares: Mapping[str, Mapping[str, int | None]],
@@ -176,7 +180,8 @@ async def _readings(
             kept[address],
             lent[address],
             failed[address],
-            missing_accounts(vault, shares[address], borrowers[address], first_block),
+            missing_accounts(vault, shares[address], borrowers[address], first_block)
+            | suspended_liquidations(vault, borrowers[address], vaults),
         )
         for address, (vault, feeds) in sound.items()
     ]
@@ -192,8 +197,26 @@ def _wanted(vaults: Mapping[str, Vault], borrowers: Mapping[str, Sequence[Borrow
     }
 
 
+def _judge_unpriced(
+    vaults: Mapping[str, Vault], borrowers: Mapping[str, Sequence[Borrower]], routes: Mapping[Pair, Route]
+) -> None:
+    """Collateral without a price is its holders' fault alone, as accountLiquidity reverts for nobody else.
+
+    With an LTV of 0 it is taken away: the vault does not ask for a price then, and without one nobody can seize it.
+    """
+    for address, debts in borrowers.items():
+        vault = vaults[address]
+        for one in debts:
+            for token in [token for token in one.held if (vault.oracle, token, vault.unit) not in routes]:
+                if vault.ltvs[token]:
+                    one.fault = one.fault or f"the oracle does not price its {token}"
+                else:
+                    del one.held[token]
+                    one.quotes.pop(token, None)
+
+
 def _own_routes(vault: Vault, borrowers: Sequence[Borrower], routes: Mapping[Pair, Route]) -> dict[str, Route | None]:
-    tokens = (vault.asset.address, *sorted({token for one in borrowers for token in one.held}))
+    tokens = (vault.asset.address, *sorted({token for one in borrowers if not one.fault for token in one.held}))
     return {token: routes.get((vault.oracle, token, vault.unit)) for token in tokens}
 
 

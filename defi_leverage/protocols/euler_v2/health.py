@@ -35,8 +35,6 @@ def mismatch(
             f"not reproduced: collateral {weighted} and liability {borrower.liability}, where the vault has "
             f"{borrower.reported[0]} and {borrower.reported[1]}"
         )
-    if borrower.debt and not borrower.liability:
-        return "its debt is worth nothing to the oracle"
     amounts = [(token, borrower.held[token], quote) for token, quote in borrower.quotes.items()]
     for token, amount, quote in (*amounts, (vault.asset.address, borrower.debt, borrower.liability)):
         raw_price = route_value(routes[token]) * 10**unit_places / 10 ** places[token]

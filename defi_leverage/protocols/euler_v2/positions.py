@@ -18,8 +18,11 @@ Pairs = dict[str, set[str]]  # vault -> accounts
 
 @dataclass
 class Borrower:
-    """An account that owes a vault: raw debt, shares and quotes (unit of account) by collateral that counts, the
+    """An account that owes a vault: raw debt, shares and quotes (unit of account) by collateral that can be seized, the
     debt's quote, and what accountLiquidity reports. `fault`: why it cannot be read.
+
+    Shares of a vault on the LTV list can be seized whatever their LTV is now, as long as the oracle quotes them
+    (Liquidation.calculateLiquidation: isRecognizedCollateral; calculateMaxLiquidation: getQuote).
     """
 
     account: str
@@ -93,15 +96,16 @@ async def read_borrowers(
         (vault, one, collateral)
         for (vault, one), answer in zip(owed, pledged, strict=True)
         for collateral in (answer[0] if answer else ())
-        if vault.ltvs.get(collateral)
+        if collateral in vault.ltvs
     ]
     for (_, one), answer in zip(owed, pledged, strict=True):
         one.fault = one.fault or ("" if answer else "its collaterals cannot be read")
     asked: list[Question] = [(collateral, "balanceOf", (one.account,)) for _, one, collateral in counted]
-    for (_, one, collateral), balance in zip(
+    for (vault, one, collateral), balance in zip(
         counted, await _numbers(chain, asked, "collateral", progress), strict=True
     ):
-        one.fault = one.fault or _unless(balance, f"balance of {collateral}")
+        if vault.ltvs[collateral]:
+            one.fault = one.fault or _unless(balance, f"balance of {collateral}")
         if balance:
             one.held[collateral] = balance
     await _read_quotes(chain, owed, progress)
@@ -124,6 +128,9 @@ async def _read_quotes(chain: Chain, owed: Sequence[tuple[Vault, Borrower]], pro
     quoted = iter(await _numbers(chain, asked, "quotes", progress))
     for vault, one, token, amount, is_debt in amounts:
         quote = amount if token == vault.unit else next(quoted)
+        if not quote and not is_debt and not vault.ltvs[token]:
+            del one.held[token]  # the vault does not ask for its price, and nobody can seize it
+            continue
         one.fault = one.fault or _unless(quote, f"quote of {token}")
         if is_debt:
             one.liability = quote or 0

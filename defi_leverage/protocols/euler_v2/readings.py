@@ -12,6 +12,7 @@ from defi_leverage.protocols.euler_v2.health import NO_DEBT, health_factor
 from defi_leverage.protocols.euler_v2.positions import Borrower
 from defi_leverage.protocols.euler_v2.price_feeds import VaultFeeds
 from defi_leverage.protocols.euler_v2.vaults import Vault
+from defi_leverage.questions import NOBODY
 from defi_leverage.reading import (
     AccountReading,
     AssetReading,
@@ -26,9 +27,19 @@ from defi_leverage.reading import (
     VenueReading,
 )
 
-__all__ = ["Holdings", "Scene", "left_out_reading", "missing_accounts", "phantom_debt", "vault_reading"]
+__all__ = [
+    "Holdings",
+    "Scene",
+    "left_out_reading",
+    "missing_accounts",
+    "phantom_debt",
+    "suspended_liquidations",
+    "vault_reading",
+]
 
 _BPS_WAD = WAD // BPS
+_SEIZABLE = 1  # the weight in wad of collateral that secures nothing but can be seized; 0 would say that it cannot
+_TRANSFER, _LIQUIDATE = 1 << 4, 1 << 11  # operations that a hook can be on (Constants.sol)
 _TOLERATED = 10**6  # a millionth of a vault's shares or debt may be without an account
 _DEAD_COVER = 10  # a vault is dead where the collateral is worth less than a tenth of the debt,
 _DEAD_CASH = 1000  # and less than a thousandth of its assets is there to be withdrawn
@@ -87,6 +98,27 @@ def phantom_debt(vault: Vault, borrowers: Sequence[Borrower], price: Fraction) -
     )
 
 
+def suspended_liquidations(vault: Vault, borrowers: Sequence[Borrower], vaults: Mapping[str, Vault]) -> dict[str, str]:
+    """Why nobody may be liquidated now, or only whom a hook lets pass: by the vault itself, and by collateral vaults.
+
+    The contagion engine liquidates all the same. `vaults`: every vault in use. Source: Base.callHook, with OP_LIQUIDATE
+    of the vault and OP_TRANSFER of the collateral's (Liquidation.executeLiquidation moves its shares).
+    """
+    held = sorted({token for one in borrowers for token in one.held} & vaults.keys())
+    asked = [("liquidations", vault, _LIQUIDATE)] if borrowers else []
+    asked += [(f"seizing {vaults[token].share.symbol} {token}", vaults[token], _TRANSFER) for token in held]
+    return {
+        what: (
+            f"switched off by {one.address}"
+            if one.hook_target == NOBODY
+            else f"up to the hook {one.hook_target}, which is not read"
+        )
+        + "; scenarios liquidate nevertheless"
+        for what, one, operation in asked
+        if one.hooked & operation
+    }
+
+
 def missing_accounts(
     vault: Vault, shares: Mapping[str, int | None], borrowers: Sequence[Borrower], first_block: int
 ) -> dict[str, str]:
@@ -128,7 +160,8 @@ def vault_reading(
         for token, amount in sorted(one.held.items()):
             held[token] = held.get(token, 0) + amount
             feed = (feeds.collaterals or {})[token][0]
-            mine.append(LegReading("collateral", feed.asset_id, feed.feed_id, amount, vault.ltvs[token] * _BPS_WAD))
+            weight = max(vault.ltvs[token] * _BPS_WAD, _SEIZABLE)
+            mine.append(LegReading("collateral", feed.asset_id, feed.feed_id, amount, weight))
         mine.append(LegReading("debt", loan.asset_id, loan.feed_id, one.debt, WAD))
     for account, amount in lent.items():
         if amount:

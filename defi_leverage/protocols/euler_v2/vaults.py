@@ -32,7 +32,8 @@ class Limits:
 @dataclass(frozen=True, slots=True)
 class Vault:
     """A vault: `borrows`, `assets`, `cash` in raw units of its asset, `supply` and `fees` in shares, `rate` in ray a
-    second, LTVs by collateral in bps at the block.
+    second, LTVs by collateral in bps at the block. A collateral whose LTV has come down to 0 secures nothing, and can
+    be seized still. `hooked`: the operations (bits) that call `hook_target`, or that nobody can do without one.
     """
 
     share: Token
@@ -52,6 +53,8 @@ class Vault:
     borrow_cap: int | None
     ltvs: Mapping[str, int]
     problem: str
+    hook_target: str = NOBODY
+    hooked: int = 0
 
     @property
     def address(self) -> str:
@@ -90,13 +93,16 @@ async def read_vaults(chain: Chain, factory: str) -> dict[str, Vault] | None:
     figures = await probe(chain, abi, listed, _FIGURES)
     used = [vault for vault in listed if figures[vault]["totalSupply"] != 0 or figures[vault]["totalBorrows"]]
     terms = await probe(chain, abi, used, _TERMS)
-    caps = await ask_all(chain, load_abi("euler_v2"), [(vault, "caps", ()) for vault in used])
+    caps, hooks = [
+        await ask_all(chain, load_abi("euler_v2"), [(vault, name, ()) for vault in used])
+        for name in ("caps", "hookConfig")
+    ]
     limits = await _read_limits(chain, {vault: terms[vault]["LTVList"] or () for vault in used})
     assets = {terms[vault]["asset"] for vault in used} - {None}
     tokens = await read_tokens(chain, {*used, *assets})
     return {
-        vault: _vault(vault, figures[vault] | terms[vault], cap, limits[vault], tokens, chain.block.timestamp)
-        for vault, cap in zip(used, caps, strict=True)
+        vault: _vault(vault, figures[vault] | terms[vault], cap, hook, limits[vault], tokens, chain.block.timestamp)
+        for vault, cap, hook in zip(used, caps, hooks, strict=True)
     }
 
 
@@ -115,6 +121,7 @@ def _vault(
     address: str,
     found: Mapping[str, Any],
     caps: tuple[Any, ...] | None,
+    hook: tuple[Any, ...] | None,
     limits: Mapping[str, Limits | None],
     tokens: Mapping[str, Token],
     timestamp: int,
@@ -146,4 +153,6 @@ def _vault(
         borrow_cap=resolve_cap(caps[1]) if caps else None,
         ltvs={collateral: liquidation_ltv(known, timestamp) for collateral, known in limits.items() if known},
         problem=next((str(why) for wrong, why in problems if wrong), ""),
+        hook_target=hook[0] if hook else NOBODY,
+        hooked=hook[1] if hook else 0,
     )

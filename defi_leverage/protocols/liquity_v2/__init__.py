@@ -8,7 +8,8 @@ account is `eip155:1:0x<trove id>@0x<TroveManager>`.
 Debt is with the interest and the batch manager's fee up to the block, or up to the branch's shutdown, and with what was
 redistributed. A trove is set aside where its parts, the interest of one that manages its rate itself, or its ratio are
 not what the contract says. Zombie troves, which redemptions have left with little or nothing, are in the contract's
-list like all others; without debt and collateral they are no position.
+list like all others; without debt and collateral they are no position. One with collateral alone takes over its part of
+a redistribution, too: it has no debt here to add to, so that the others take over that part.
 
 The coin's feed is fixed at a dollar. The pool keeps one BOLD that it never spends (MIN_BOLD_IN_SP). Not read: batches
 as such, redemptions, surplus collateral to be claimed. Interfaces: liquity/bold contracts/src, AddressesRegistry.sol,
@@ -53,9 +54,10 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     """Every trove of the branch whose AddressesRegistry is at `deployment.address`, at the chain's pinned block.
 
     The health factor is the trove's collateral ratio over MCR (its raw integer is the ratio, `health_factor_scale`
-    MCR); totals are in 1e-18 USD. The borrow rate is the mean of all troves', by debt, without the fees of batches. A
-    branch that was shut down is read, and `gaps` says so. Raises ReaderError where the address is not a branch's
-    registry or its price feed reverts, ChainError where the chain does not answer.
+    MCR); totals are in 1e-18 USD. The borrow rate is a year's interest over the whole debt, accrued interest and
+    redistributions, which bear none, included; without the fees of batches. A branch that was shut down is read, and
+    `gaps` says so. Raises ReaderError where the address is not a branch's registry or its price feed reverts,
+    ChainError where the chain does not answer.
     """
     tell = progress or silence
     abi = load_abi("liquity_v2")
@@ -76,14 +78,13 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     if problem := held.problem or coin.problem:
         raise _error(chain, deployment, f"has a token of which {problem},")
     manager = told["troveManager"]
-    shutdown, collateral, debt, recorded, weighted, deposits = await ask(
+    shutdown, collateral, debt, weighted, deposits = await ask(
         chain,
         abi,
         [
             (manager, "shutdownTime", ()),
             (manager, "getEntireBranchColl", ()),
             (manager, "getEntireBranchDebt", ()),
-            (told["activePool"], "aggRecordedDebt", ()),
             (told["activePool"], "aggWeightedDebtSum", ()),
             (told["stabilityPool"], "getTotalBoldDeposits", ()),
         ],
@@ -100,7 +101,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     feeds = await read_collateral_feed(chain, told["priceFeed"], held, weth, price)
     name = f"eip155:{chain.chain_id}"
     bold = AssetReading(f"{name}/erc20:{coin.address}", coin.symbol, coin.decimals, "usd")
-    running = bool(recorded and weighted and not shutdown)
+    running = bool(debt and weighted and not shutdown)
     branch = Branch(
         venue=_venue(f"{name}:{manager}", deployment, told, held, max(0, (deposits or 0) - _KEPT)),
         collateral=AssetReading(f"{name}/erc20:{held.address}", held.symbol, held.decimals),
@@ -110,7 +111,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         minimum_ratio=told["MCR"],
         total_collateral=collateral,
         total_debt=debt,
-        borrow_rate_ray=weighted * (RAY // WAD) // recorded if running else 0,
+        borrow_rate_ray=weighted * (RAY // WAD) // debt if running else 0,
         others=tuple(AssetReading(feed.asset_id, weth.symbol, weth.decimals) for feed in feeds[1:]),
     )
     return branch_reading(chain, branch, troves, gaps)

@@ -6,13 +6,15 @@ and bark(), go by the rate as last stored and by the price as last poked; health
 price.
 
 A vault is an account under its own address (an urn); its owner is whom the CDP manager names, else the urn itself.
-Whoever owes USDS owes the vat's coin all the same: it is called by the chainlog's MCD_DAI. Not read: auctions under way
-(they only take up room), the system's own bad debt (sin, against which the surplus is reckoned), savings, staked MKR or
-SKY whose engine owns its urns.
+Whoever owes USDS owes the vat's coin all the same: it is called by the chainlog's MCD_DAI. What is at auction takes up
+room; the surplus is coins and what auctions under way will raise, less the system's own bad debt (sin). Not read: what
+keepers are paid for an auction out of the surplus (tip and chip of its clipper), savings, staked MKR or SKY whose
+engine owns its urns.
 """
 
 from defi_leverage.chain import Chain
 from defi_leverage.protocols import Progress, silence
+from defi_leverage.protocols.maker.auctions import read_proceeds
 from defi_leverage.protocols.maker.price_feeds import coin_feed, read_feeds
 from defi_leverage.protocols.maker.readings import Scene, ilk_reading, left_out_reading
 from defi_leverage.protocols.maker.system import find_system, read_ilks
@@ -40,7 +42,8 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     chain_name = f"eip155:{chain.chain_id}"
     feeds = await read_feeds(chain, system, [ilk for ilk in used if not ilk.problem], chain_name)
     debt = sum(ilk.art * ilk.rate for ilk in used)
-    scene = Scene(chain, deployment, system, coin_feed(system, chain_name), owners, debt)
+    surplus = max(0, system.surplus + await read_proceeds(chain, ilks))
+    scene = Scene(chain, deployment, system, coin_feed(system, chain_name), owners, debt, surplus)
     readings: list[Reading] = []
     gaps: dict[str, str] = {}
     failed: dict[str, str] = {}

@@ -30,7 +30,7 @@ Vaults = Mapping[str, Vault | None]  # by address; None where it cannot be read
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What all ilks share; `debt` is all that is owed, in rad."""
+    """What all ilks share; in rad, `debt` is all that is owed, `surplus` what pays for debt that auctions leave."""
 
     chain: Chain
     deployment: Deployment
@@ -38,6 +38,7 @@ class Scene:
     coin_feed: FeedReading
     owners: Mapping[str, str]
     debt: int
+    surplus: int
 
     @property
     def chain_name(self) -> str:
@@ -156,7 +157,7 @@ def _liquidation_parameters(scene: Scene, ilk: Ilk) -> dict[str, float]:
         "hole_usd": usd(ilk.room),
         "global_hole_usd": usd(scene.system.room),
         "dust_usd": usd(ilk.dust),
-        "surplus_usd": usd(scene.system.surplus) * share,
+        "surplus_usd": usd(scene.surplus) * share,
     }
 
 

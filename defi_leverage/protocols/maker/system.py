@@ -23,7 +23,7 @@ _KEYS = ("MCD_VAT", "MCD_SPOT", "MCD_JUG", "MCD_DOG", "MCD_VOW", "MCD_DAI", "ILK
 @dataclass(frozen=True, slots=True)
 class System:
     """The contracts, and what they say of the whole: `par` USD a coin (ray); in rad, `room` for auctions, the `surplus`
-    of coins over bad debt, and what all ilks owe by their stored rates.
+    of coins over bad debt (below 0 where there is more of that), and what all ilks owe by their stored rates.
     """
 
     vat: str
@@ -44,7 +44,8 @@ class Ilk:
     """A collateral type. `stored` is the vat's rate, `rate` that with the fee up to the block, `fee` a second's (ray).
 
     `spot` is the price over the liquidation ratio `mat` as the spotter last stored it, per coin (ray); `room` for
-    auctions, `line` and `dust` are rad, the penalty `chop` a wad of at least one where the ilk can be liquidated.
+    auctions, `dirt` at auction, `line` and `dust` are rad, the penalty `chop` a wad of at least one where the ilk can
+    be liquidated. `clip` sells what is at auction, NOBODY where nobody does.
     """
 
     key: bytes
@@ -59,6 +60,8 @@ class Ilk:
     fee: int
     chop: int
     room: int
+    dirt: int
+    clip: str
     gem: Token | None
     problem: str
 
@@ -112,7 +115,7 @@ async def find_system(chain: Chain, deployment: Deployment) -> System:
         coin=token,
         par=par,
         room=max(0, hole - dirt) if live else 0,
-        surplus=max(0, dai - sin),
+        surplus=dai - sin,
         owed=debt - vice,
     )
 
@@ -147,7 +150,8 @@ async def read_ilks(chain: Chain, system: System, notes: Iterable[Log]) -> list[
     ):
         token = tokens.get(gem)
         if state is None or price is None or fee is None or base is None:
-            ilks.append(Ilk(key, 0, 0, 0, 0, 0, 0, NOBODY, 0, RAY, 0, 0, token, "vat, spotter or jug do not know it"))
+            unknown = "vat, spotter or jug do not know it"
+            ilks.append(Ilk(key, 0, 0, 0, 0, 0, 0, NOBODY, 0, RAY, 0, 0, 0, NOBODY, token, unknown))
             continue
         art, stored, spot, line, dust = state
         rate = stored if drip is None else dripped(stored, base + fee[0], max(0, chain.block.timestamp - fee[1]))
@@ -155,6 +159,7 @@ async def read_ilks(chain: Chain, system: System, notes: Iterable[Log]) -> list[
             (token is None, "the ilk registry names no token for it"),
             (token is not None and token.problem, token.problem if token else ""),
             (not price[1], "the spotter has no liquidation ratio for it"),
+            (price[1] < RAY, "its liquidation ratio is below 1: more may be owed than is held"),
             (not spot, "its price is 0: nobody can borrow against it, and nobody is liquidated"),
             (drip is not None and drip != rate, f"jug.drip() makes its rate {drip}, we {rate}"),
         )
@@ -173,6 +178,8 @@ async def read_ilks(chain: Chain, system: System, notes: Iterable[Log]) -> list[
                 fee=base + fee[0],
                 chop=max(WAD, limit[1]) if limit else WAD,
                 room=max(0, limit[2] - limit[3]) if limit and open_ else 0,
+                dirt=limit[3] if limit else 0,
+                clip=clip,
                 gem=token,
                 problem=next((str(why) for wrong, why in problems if wrong), ""),
             )

@@ -78,6 +78,11 @@ contract Hub {
         (s.addCap, s.drawCap, s.active) = (addCap, drawCap, true);
     }
 
+    /// Only told: nothing here stops for it.
+    function setActive(uint256 assetId, address spoke, bool active, bool halted) external {
+        (spokes[assetId][spoke].active, spokes[assetId][spoke].halted) = (active, halted);
+    }
+
     // Views
 
     function getAsset(uint256 assetId) external view returns (Asset memory) {
@@ -91,7 +96,8 @@ contract Hub {
     function getAssetDrawnIndex(uint256 assetId) public view returns (uint256) {
         Asset storage a = assets[assetId];
         uint256 passed = block.timestamp - a.lastUpdateTimestamp;
-        return a.drawnIndex + uint256(a.drawnIndex) * a.drawnRate * passed / (365 days * RAY);
+        if (passed == 0 || (a.drawnShares == 0 && a.premiumShares == 0)) return a.drawnIndex;
+        return up(a.drawnIndex * (RAY + uint256(a.drawnRate) * passed / 365 days));
     }
 
     function getAssetDrawnRate(uint256 assetId) external view returns (uint256) {
@@ -106,7 +112,7 @@ contract Hub {
         Asset storage a = assets[assetId];
         uint256 due = owed(assetId, getAssetDrawnIndex(assetId));
         uint256 unrealized = (due - owed(assetId, a.drawnIndex)) * a.liquidityFee / 1e4;
-        return a.liquidity + a.swept + due + up(a.deficitRay) - a.realizedFees - unrealized;
+        return a.liquidity + a.swept + due - a.realizedFees - unrealized;
     }
 
     function previewRemoveByShares(uint256 assetId, uint256 shares) public view returns (uint256) {
@@ -218,9 +224,10 @@ contract Hub {
         );
     }
 
+    /// What borrowers owe and what deficits have taken, rounded up as one sum.
     function owed(uint256 assetId, uint256 index) private view returns (uint256) {
         Asset storage a = assets[assetId];
-        return up(a.drawnShares * index) + up(premium(a.premiumShares, a.premiumOffsetRay, index));
+        return up(a.drawnShares * index + premium(a.premiumShares, a.premiumOffsetRay, index) + a.deficitRay);
     }
 
     function premium(uint256 shares, int256 offset, uint256 index) internal pure returns (uint256) {

@@ -139,6 +139,11 @@ contract Spoke {
         dynamicConfigs[reserveId][++reserves[reserveId].dynamicConfigKey] = next;
     }
 
+    /// 1 is paused; the others change nothing here.
+    function setFlags(uint256 reserveId, uint8 flags) external {
+        reserves[reserveId].flags = flags;
+    }
+
     function getReserveCount() external view returns (uint256) {
         return reserves.length;
     }
@@ -240,6 +245,7 @@ contract Spoke {
     function liquidationCall(uint256 heldId, uint256 owedId, address user, bool receiveShares) external {
         UserAccountData memory before = getUserAccountData(user);
         require(before.healthFactor < 1e18, "HealthFactorNotBelowThreshold");
+        require((reserves[heldId].flags | reserves[owedId].flags) & 1 == 0, "ReservePaused");
         Amounts memory a = amounts(heldId, owedId, user, before);
         uint256 restored = pay(owedId, user, a);
         uint256 removed = supplied(heldId, a.toLiquidator);

@@ -84,7 +84,10 @@ contract LoanController {
     }
 
     function debt(address user) public view returns (uint256) {
-        return loan[user].initialDebt == 0 ? 0 : loan[user].initialDebt * amm.get_rate_mul() / loan[user].multiplier;
+        uint256 owed = loan[user].initialDebt * amm.get_rate_mul();
+        uint256 by = loan[user].multiplier;
+        if (owed == 0) return 0;
+        return (owed % by > 0 && loans.length > 1 ? owed + by : owed) / by; // a unit more, unless it is the only loan
     }
 
     function total_debt() public view returns (uint256) {
@@ -151,15 +154,19 @@ contract LendFactory {
 }
 
 /// Imitates a LlamaLend Vault's totals, share price and rate; nobody deposits, and what is withdrawn is nobody's shares.
+/// As in the original, 1e18 shares of a new vault are a thousandth of a whole token.
 contract LendVault {
+    uint256 private constant DEAD_SHARES = 1000;
     string public symbol;
     uint8 public constant decimals = 18;
     LoanController private immutable controller;
     address private immutable borrowed;
+    uint256 private immutable precision;
     uint256 public totalSupply;
 
-    constructor(string memory symbol_, LoanController controller_, address borrowed_, uint256 shares) {
+    constructor(string memory symbol_, LoanController controller_, address borrowed_, uint256 shares, uint8 places) {
         (symbol, controller, borrowed, totalSupply) = (symbol_, controller_, borrowed_, shares);
+        precision = 10 ** (18 - places);
     }
 
     function totalAssets() public view returns (uint256) {
@@ -167,7 +174,7 @@ contract LendVault {
     }
 
     function convertToAssets(uint256 shares) external view returns (uint256) {
-        return shares * totalAssets() / totalSupply;
+        return shares * (totalAssets() * precision + 1) / ((totalSupply + DEAD_SHARES) * precision);
     }
 
     function withdraw(uint256 assets) external {

@@ -8,8 +8,10 @@ interface IOracle {
 /// Imitates LLAMMA, the AMM of a crvUSD market: bands with shares, an interest-bearing grid, an active band, get_sum_xy
 /// and get_x_down. It does not imitate swaps, fees, callbacks or tokens: `sellDown` and `buyBack` move bands from one coin
 /// to the other at their geometric mean price; anyone deposits for anybody. `p_oracle_up` multiplies band by band, where
-/// the original takes an exponential: edges differ by some wei. `sharesOf` and `totalShares` are private in the original.
+/// the original takes an exponential: edges differ by some wei. Nor does it limit how fast its oracle's price moves, as the
+/// original does within two minutes of a trade. `sharesOf` and `totalShares` are private in the original.
 contract Llamma {
+    uint256 private constant DEAD_SHARES = 1000;
     uint256 public immutable A;
     uint256 private immutable basePrice;
     uint256 private immutable precisionX;
@@ -32,7 +34,7 @@ contract Llamma {
     constructor(uint256 a, uint256 base, address oracle, uint8 decimalsX, uint8 decimalsY) {
         (A, basePrice, price_oracle_contract) = (a, base, oracle);
         (precisionX, precisionY) = (10 ** (18 - decimalsX), 10 ** (18 - decimalsY));
-        rootRatio = root(1e36 * a / (a - 1));
+        rootRatio = root(1e18 * a / (a - 1) * 1e18);
         multiplierTime = block.timestamp;
     }
 
@@ -57,7 +59,7 @@ contract Llamma {
         for (uint256 i; i < count; ++i) {
             int256 n = n1 + int256(i);
             uint256 y = i == 0 ? all - each * (count - 1) : each;
-            uint256 s = totalShares[n] == 0 ? y : totalShares[n] * y / bands_y[n];
+            uint256 s = (totalShares[n] + DEAD_SHARES) * y / (bands_y[n] + 1);
             bands_y[n] += y;
             totalShares[n] += s;
             sharesOf[user][i] = s;
@@ -89,7 +91,7 @@ contract Llamma {
     }
 
     function get_rate_mul() public view returns (uint256) {
-        return multiplier + rate * (block.timestamp - multiplierTime);
+        return multiplier * (1e18 + rate * (block.timestamp - multiplierTime)) / 1e18;
     }
 
     function price_oracle() public view returns (uint256) {
@@ -111,8 +113,8 @@ contract Llamma {
         if (sharesOf[user][0] == 0) return sums;
         for (int256 n = ns[0]; n <= ns[1]; ++n) {
             uint256 share = sharesOf[user][uint256(n - ns[0])];
-            sums[0] += bands_x[n] * share / totalShares[n];
-            sums[1] += bands_y[n] * share / totalShares[n];
+            sums[0] += (bands_x[n] + 1) * share / (totalShares[n] + DEAD_SHARES);
+            sums[1] += (bands_y[n] + 1) * share / (totalShares[n] + DEAD_SHARES);
         }
         (sums[0], sums[1]) = (sums[0] / precisionX, sums[1] / precisionY);
     }
@@ -128,7 +130,7 @@ contract Llamma {
             uint256 x = n <= active_band ? bands_x[n] : 0;
             uint256 y = n >= active_band ? bands_y[n] : 0;
             if (x == 0 && y == 0) continue;
-            all += inBand(x, y, p, upper, lower) * sharesOf[user][uint256(n - ns[0])] / totalShares[n];
+            all += inBand(x, y, p, upper, lower) * sharesOf[user][uint256(n - ns[0])] / (totalShares[n] + DEAD_SHARES);
         }
         all /= precisionX;
     }
@@ -136,7 +138,7 @@ contract Llamma {
     /// What a whole band would hold in x after a slow fall from the oracle's price through it.
     function inBand(uint256 x, uint256 y, uint256 p, uint256 upper, uint256 lower) private view returns (uint256) {
         if (x == 0 || y == 0) {
-            uint256 middle = p ** 2 / lower * p / lower * (A - 1) / A;
+            uint256 middle = p ** 2 / lower * p / upper;
             if (p > upper) return (y == 0 ? x * 1e18 / middle : y) * upper / rootRatio;
             if (p < lower) return x == 0 ? y * middle / 1e18 : x;
         }
@@ -146,7 +148,7 @@ contract Llamma {
         uint256 kept = (f + x) * (g + y);
         if (p > upper) return (larger(kept / f, g) - g) * upper / rootRatio;
         if (p < lower) return larger(kept / g, f) - f;
-        uint256 newY = larger(root(kept * 1e18 / p), g) - g;
+        uint256 newY = A * y0Of(x, y, p, upper) * (p - lower) / p;
         return larger(kept / (g + newY), f) - f + newY * root(lower * p) / 1e18;
     }
 

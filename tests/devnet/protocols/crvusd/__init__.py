@@ -1,4 +1,4 @@
-"""crvUSD and LlamaLend as stand-ins: five markets with loans above, inside and below their bands, two broken ones."""
+"""crvUSD and LlamaLend as stand-ins: six markets with loans above, inside and below their bands, two broken ones."""
 
 from __future__ import annotations
 
@@ -71,8 +71,10 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
         if mints:
             calls.append(transaction(owner, mint, "add(address,uint256)", controller, 200_000_000 * E18))
         else:
-            vault = deploy(chain, owner, compiled["LendVault"], f"cv-{key}", controller, borrowed, 4_000_000 * E18)
-            cash = 10 ** places[1] * (1_000 if borrowed != crvusd else 3_000_000)
+            supplied = {crvusd: 3_000_000, site.tokens["WBTC"]: 30}.get(borrowed, 1_000)
+            shares = 1_300 * supplied * E18
+            vault = deploy(chain, owner, compiled["LendVault"], f"cv-{key}", controller, borrowed, shares, places[1])
+            cash = 10 ** places[1] * supplied
             calls += [
                 transaction(owner, lend, "add(address,address)", controller, vault),
                 transaction(owner, borrowed, "mint(address,uint256)", controller, cash),
@@ -87,6 +89,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     add("wbtc", (wbtc, crvusd), (8, 18), 95_000, ((btc, *usd), *in_usd, *none), mints=True)
     add("wsteth_lend", (wsteth, crvusd), (18, 18), 3_900, ((eth, *usd), *plain, NOBODY, ratio), mints=False)
     add("short", (crvusd, weth), (18, 18), 1 / 2_800, ((NOBODY, eth), *plain, *none), mints=False)
+    add("short_btc", (crvusd, wbtc), (18, 8), 1 / 84_000, ((NOBODY, btc), *plain, *none), mints=False)
     add("savings", (savings, crvusd), (18, 18), 1.12, ((dai, *usd), *in_usd, savings, NOBODY), mints=False)
     add("btc_eth", (wbtc, weth), (8, 18), 33, ((btc, eth), *plain, *none), mints=False)
     add("broken", (weth, crvusd), (18, 18), 3_300, ((eth, *usd), *in_usd, *none), mints=True)
@@ -114,10 +117,15 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
             number, first = site.rng.choice((4, 10, 15, 30)), site.rng.randint(*bands)
             amount = max(site.rng.uniform(*sizes) * 10**market.places, 2_000)
             worth = market.base * (1 - 1 / A) ** (first + number / 2) * amount / 10**market.places
-            debt = max(1, int(worth * share * site.rng.uniform(0.85, 1) * E18))
-            loan = "createLoan(address,uint256,uint256,uint256,int256)"
-            chain.send([transaction(owner, market.controller, loan, user, int(amount), debt, number, first)])
-            accounts.append({"address": user, "market": key, "kind": kind})
+            decimals = 8 if market.borrowed == wbtc else 18
+            debt = max(1, int(worth * share * site.rng.uniform(0.85, 1) * 10**decimals))
+            place(key, kind, user, (int(amount), debt, number, first))
+
+    def place(key: str, kind: str, user: str, terms: tuple[int, int, int, int]) -> None:
+        """`terms`: collateral, debt, number of bands, the highest of them."""
+        loan = "createLoan(address,uint256,uint256,uint256,int256)"
+        chain.send([transaction(owner, markets[key].controller, loan, user, *terms)])
+        accounts.append({"address": user, "market": key, "kind": kind})
 
     yield "lenders"
     chain.send([transaction(owner, aggregator, "set(uint256)", AGGREGATED)])
@@ -127,8 +135,11 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     borrow("wbtc", "near", 6, (0.1, 12), (3, 12), 0.91)
     borrow("wsteth_lend", "near", 8, (2, 150), (8, 25), 0.9)
     borrow("short", "near", 6, (20_000, 900_000), (2, 14), 0.9)
+    borrow("short_btc", "near", 4, (20_000, 900_000), (2, 14), 0.9)
     borrow("btc_eth", "near", 2, (1, 2), (15, 20), 0.9)
     borrow("broken", "near", 2, (1, 2), (15, 20), 0.9)
+    # 10 WETH that bands 6 to 9 turn into some 30,450 crvUSD: more than is owed, and less than that and the discount.
+    place("weth", "thin", site.account("weth:thin"), (10 * E18, 29_565 * E18, 4, 6))
     yield "slump"
     for key, to, part in (("weth", 13, E18 // 3), ("wbtc", 6, E18 // 2), ("wsteth_lend", 12, E18)):
         chain.send([transaction(owner, markets[key].amm, "sellDown(int256,uint256)", to, part)])
@@ -139,9 +150,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     borrow("weth", "under_water", 1, (50, 60), (20, 20), 1.3)
     borrow("weth", "dust", 2, (0, 0), (15, 20), 0.5)
     hand = site.account("hand")
-    loan = "createLoan(address,uint256,uint256,uint256,int256)"
-    chain.send([transaction(owner, markets["weth"].controller, loan, hand, 10 * E18, 12_000 * E18, 4, 70)])
-    accounts.append({"address": hand, "market": "weth", "kind": "hand"})
+    place("weth", "hand", hand, (10 * E18, 12_000 * E18, 4, 70))
     chain.send([transaction(owner, markets["broken"].oracle, "breakDown()")])
     yield "settle"
     for key, market in markets.items():  # what the AMM holds, and fees beside it

@@ -78,6 +78,8 @@ contract CreditVault {
     address public interestRateModel;
     uint16 private supplyCap;
     uint16 private borrowCap;
+    address private hookTarget;
+    uint32 private hookedOps;
     uint256 private updated;
     State private stored;
     address[] private collateralList;
@@ -115,6 +117,15 @@ contract CreditVault {
         if (limits[collateral].target == 0) collateralList.push(collateral);
         uint16 initial = LTVLiquidation(collateral);
         limits[collateral] = Limits(borrowLTV, liquidationLTV, initial, uint48(block.timestamp + ramp), ramp);
+    }
+
+    /// Only told: nothing here calls hooks or is switched off by them.
+    function setHookConfig(address target, uint32 operations) external {
+        (hookTarget, hookedOps) = (target, operations);
+    }
+
+    function hookConfig() external view returns (address, uint32) {
+        return (hookTarget, hookedOps);
     }
 
     function LTVList() external view returns (address[] memory) {
@@ -302,6 +313,7 @@ contract CreditVault {
         view
         returns (uint256 maxRepay, uint256 maxYield)
     {
+        require(limits[collateral].target != 0, "E_BadCollateral"); // one with an LTV of 0 can be seized
         (uint256 adjusted, uint256 liability) = accountLiquidity(violator, true);
         if (liability == 0 || adjusted > liability) return (0, 0);
         uint256 health = adjusted * 1e18 / liability;

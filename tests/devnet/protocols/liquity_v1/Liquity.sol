@@ -132,6 +132,7 @@ contract LiquityTroves {
     }
 
     function close(address owner) private {
+        require(owners.length > 1, "only one trove");
         Trove storage trove = Troves[owner];
         totalStakes -= trove.stake;
         address last = owners[owners.length - 1];

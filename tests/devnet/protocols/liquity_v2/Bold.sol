@@ -169,6 +169,9 @@ contract BoldTroves {
         trove.debt = debt;
         trove.lastDebtUpdateTime = uint64(block.timestamp);
         trove.status = debt < 2000e18 ? Status.zombie : trove.status;
+        uint256 stake = stakeOf(trove.coll);
+        totalStakes = totalStakes - trove.stake + stake;
+        trove.stake = stake;
         snapshots[id] = [sumColl, sumDebt];
     }
 
@@ -177,16 +180,16 @@ contract BoldTroves {
         (uint256 price,) = BoldPriceFeed(registry.priceFeed()).fetchPrice();
         require(getCurrentICR(id, price) < registry.MCR(), "healthy");
         LatestTroveData memory latest = getLatestTroveData(id);
-        uint256 coll = latest.entireColl - gas(latest.entireColl);
         uint256 spent = getTotalBoldDeposits > 1e18 ? getTotalBoldDeposits - 1e18 : 0;
         if (latest.entireDebt < spent) spent = latest.entireDebt;
         close(id);
         getTotalBoldDeposits -= spent;
-        uint256 portion = coll * spent / latest.entireDebt;
-        uint256 toPool = capped(portion, spent, registry.LIQUIDATION_PENALTY_SP(), price);
+        uint256 portion = latest.entireColl * spent / latest.entireDebt;
+        uint256 forGas = gas(portion); // of the pool's part: what is redistributed pays none
+        uint256 toPool = capped(portion - forGas, spent, registry.LIQUIDATION_PENALTY_SP(), price);
         uint256 moved = latest.entireDebt - spent;
-        uint256 passedOn =
-            moved == 0 ? 0 : capped(coll - toPool, moved, registry.LIQUIDATION_PENALTY_REDISTRIBUTION(), price);
+        uint256 rest = latest.entireColl - forGas - toPool;
+        uint256 passedOn = moved == 0 ? 0 : capped(rest, moved, registry.LIQUIDATION_PENALTY_REDISTRIBUTION(), price);
         sumColl += passedOn * 1e18 / totalStakes;
         sumDebt += moved * 1e18 / totalStakes;
         (stakesSnapshot, collateralSnapshot) = (totalStakes, getEntireBranchColl());
@@ -204,7 +207,7 @@ contract BoldTroves {
     function record(uint256 id, address owner, uint256 coll) private {
         require(Troves[id].status == Status.nonExistent, "open");
         Trove storage trove = Troves[id];
-        uint256 stake = stakesSnapshot == 0 ? coll : coll * stakesSnapshot / collateralSnapshot;
+        uint256 stake = stakeOf(coll);
         (trove.coll, trove.stake, trove.status) = (coll, stake, Status.active);
         (trove.arrayIndex, trove.lastDebtUpdateTime) = (uint64(ids.length), uint64(block.timestamp));
         trove.lastInterestRateAdjTime = uint64(block.timestamp);
@@ -214,7 +217,12 @@ contract BoldTroves {
         ids.push(id);
     }
 
+    function stakeOf(uint256 coll) private view returns (uint256) {
+        return stakesSnapshot == 0 ? coll : coll * stakesSnapshot / collateralSnapshot;
+    }
+
     function close(uint256 id) private {
+        require(ids.length > 1, "only one trove left");
         uint64 index = Troves[id].arrayIndex;
         totalStakes -= Troves[id].stake;
         uint256 last = ids[ids.length - 1];
@@ -285,10 +293,6 @@ contract BoldTroves {
 
     function getEntireBranchDebt() external view returns (uint256 total) {
         for (uint256 i; i < ids.length; ++i) total += getLatestTroveData(ids[i]).entireDebt;
-    }
-
-    function aggRecordedDebt() external view returns (uint256 total) {
-        for (uint256 i; i < ids.length; ++i) total += getLatestTroveData(ids[i]).recordedDebt;
     }
 
     function aggWeightedDebtSum() external view returns (uint256 total) {

@@ -285,12 +285,16 @@ contract DogStandIn {
     }
 }
 
-/// Imitates a clipper as far as an auction whose price is the oracle's and does not fall: no time passes in it.
+/// Imitates a clipper as far as an auction whose price is the oracle's and does not fall: no time passes in it, and `top`
+/// of a sale is 0.
 contract ClipperStandIn {
     struct Sale {
+        uint256 pos;
         uint256 tab;
         uint256 lot;
         address usr;
+        uint96 tic;
+        uint256 top;
     }
 
     VatStandIn private immutable vat;
@@ -299,6 +303,7 @@ contract ClipperStandIn {
     bytes32 public immutable ilk;
     uint256 public stopped;
     uint256 public kicks;
+    uint256[] public active;
     mapping(uint256 => Sale) public sales;
 
     event Take(uint256 indexed id, uint256 price, uint256 owe, uint256 slice, address indexed usr);
@@ -314,7 +319,12 @@ contract ClipperStandIn {
     function kick(uint256 tab, uint256 lot, address usr) external returns (uint256 id) {
         require(stopped < 1, "Clipper/stopped-incorrect");
         id = ++kicks;
-        sales[id] = Sale(tab, lot, usr);
+        sales[id] = Sale(active.length, tab, lot, usr, uint96(block.timestamp), 0);
+        active.push(id);
+    }
+
+    function count() external view returns (uint256) {
+        return active.length;
     }
 
     /// Buy until the tab is raised or nothing is left; the rest goes back to the vault's owner.
@@ -333,6 +343,9 @@ contract ClipperStandIn {
         vat.flux(ilk, address(this), sale.usr, sale.lot - slice);
         vat.move(msg.sender, dog.vow(), owe);
         dog.digs(ilk, sale.tab);
+        uint256 last = active[active.length - 1];
+        (active[sale.pos], sales[last].pos) = (last, sale.pos);
+        active.pop();
         delete sales[id];
         emit Take(id, price, owe, slice, sale.usr);
     }

@@ -1,6 +1,6 @@
 """Maker's vat, spotter, jug, dog and CDP manager: stand-ins whose file says what they imitate and what not.
 
-Five sound ilks and two broken ones; vaults of the manager and without it (raw frobs), one that is only ever named as
+Five sound ilks and three broken ones; vaults of the manager and without it (raw frobs), one that is only ever named as
 the third argument of a fork, dust, some below 1, some under water. Fees run over the waves' days; some ilks are dripped
 on the way, none at the end. ETH-B has a small hole, PSM-USDC-A nothing that could liquidate it.
 """
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WAD, RAY, RAD = 10**18, 10**27, 10**45
 VOW = "0x0000000000000000000000000000000000000F0F"
 BASE = 10**17  # a ray a second, on top of every ilk's duty
-BROKEN = ("DEAD-A", "NOGEM-A")
+BROKEN = ("DEAD-A", "LOW-A", "NOGEM-A")
 ILKS = {  # token, mat in per cent, duty as a ray a second above one (0.x % to 9 % a year), chop in per cent, hole, dust
     "ETH-A": ("WETH", 145, 627937192491029810, 113, 40_000_000, 100),
     "ETH-B": ("WETH", 130, 2732676825177582095, 113, 400_000, 100),
@@ -32,6 +32,7 @@ ILKS = {  # token, mat in per cent, duty as a ray a second above one (0.x % to 9
     "WSTETH-A": ("wstETH", 150, 937303470807876289, 115, 10_000_000, 100),
     "PSM-USDC-A": ("USDC", 100, -BASE, 0, 0, 0),
     "DEAD-A": ("DAI", 150, 0, 113, 1_000_000, 0),
+    "LOW-A": ("DAI", 90, 0, 113, 1_000_000, 0),
     "NOGEM-A": ("", 150, 0, 113, 1_000_000, 0),
 }
 
@@ -49,6 +50,7 @@ def build(site: Site) -> Generator[str, None, dict[str, Any]]:
     maker.vault("ETH-B", 120 * WAD, 0.55, "liquidatable")
     maker.vault("DEAD-A", 1_000 * WAD, 0.5, "dead")
     maker.vault("NOGEM-A", 1_000 * WAD, 0.5, "nogem")
+    maker.vault("LOW-A", 1_000 * WAD, 0.95, "low")
     yield "rally"
     maker.poke()
     for _ in range(12):
