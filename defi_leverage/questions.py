@@ -1,19 +1,31 @@
 """Questions to contracts whose answer may be missing: where a function is not there, the answer is None."""
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from defi_leverage.abi import Abi, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import DecodeError, one_line
 
-__all__ = ["NOBODY", "Question", "ask", "ask_all", "ask_list", "decode", "decode_all", "decode_symbol", "probe"]
+__all__ = [
+    "NOBODY",
+    "Question",
+    "ask",
+    "ask_all",
+    "ask_each",
+    "ask_list",
+    "decode",
+    "decode_all",
+    "decode_symbol",
+    "probe",
+]
 
 NOBODY = "0x" + "00" * 20
 
 Question = tuple[str, str, tuple[Any, ...]]  # contract, function, arguments
 
 _LONGEST_SYMBOL = 64
+_Key = TypeVar("_Key")
 
 
 def decode(abi: Abi, function: str, answer: bytes | None) -> Any:
@@ -44,6 +56,12 @@ async def ask(chain: Chain, abi: Abi, questions: Iterable[Question]) -> list[Any
     return [decode(abi, name, answer) for (_, name, _), answer in zip(listed, answers, strict=True)]
 
 
+async def ask_each(chain: Chain, abi: Abi, asked: Mapping[_Key, Sequence[Question]]) -> dict[_Key, list[Any]]:
+    """As `ask`, the questions of each key together: key -> its answers, in their order."""
+    answers = iter(await ask(chain, abi, [question for questions in asked.values() for question in questions]))
+    return {key: [next(answers) for _ in questions] for key, questions in asked.items()}
+
+
 async def ask_all(chain: Chain, abi: Abi, questions: Iterable[Question]) -> list[tuple[Any, ...] | None]:
     """All results of each call, None where it fails or its contract does not have the function."""
     listed = list(questions)
@@ -71,5 +89,6 @@ async def probe(
     chain: Chain, abi: Abi, contracts: Sequence[str], functions: Sequence[str]
 ) -> dict[str, dict[str, Any]]:
     """What each contract answers to each of these functions without arguments: contract -> function -> answer."""
-    answers = iter(await ask(chain, abi, [(contract, name, ()) for contract in contracts for name in functions]))
-    return {contract: {name: next(answers) for name in functions} for contract in contracts}
+    asked = {contract: [(contract, name, ()) for name in functions] for contract in contracts}
+    told = await ask_each(chain, abi, asked)
+    return {contract: dict(zip(functions, answers, strict=True)) for contract, answers in told.items()}

@@ -47,7 +47,7 @@ class Branch:
 
     `price` is the contract's: USD times 1e18 for 1e18 raw units. `feeds`: of the collateral first, then of the coin,
     then those that they refer to, whose assets are `others`. Totals are the contract's, in raw units; `borrow_rate_ray`
-    is a year's.
+    is a year's, None where it is not told.
     """
 
     venue: VenueReading
@@ -58,7 +58,7 @@ class Branch:
     minimum_ratio: int
     total_collateral: int
     total_debt: int
-    borrow_rate_ray: int
+    borrow_rate_ray: int | None
     others: tuple[AssetReading, ...] = ()
 
 
@@ -86,7 +86,7 @@ def branch_reading(chain: Chain, branch: Branch, troves: Sequence[Trove], gaps: 
     if missing:
         gaps = {**gaps, "troves that are in no list": f"they have {' and '.join(missing)}"}
     total, debt, rate = branch.total_collateral, branch.total_debt, branch.borrow_rate_ray
-    curve = RateCurve("fixed", {"rate": rate})  # minted: no lender can withdraw
+    curve = None if rate is None else RateCurve("fixed", {"rate": rate})  # minted: no lender can withdraw
     return Reading(
         chain=f"eip155:{chain.chain_id}",
         block_number=chain.block.number,

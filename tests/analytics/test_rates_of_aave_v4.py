@@ -11,7 +11,7 @@ from defi_leverage.analytics.rates import rates_after_withdrawal
 from defi_leverage.chain import open_chain
 from defi_leverage.fixed_point import RAY
 from defi_leverage.protocols import aave_v4
-from defi_leverage.protocols.aave_v4.rate_strategies import Loans, drawn_rate, kinked_curve
+from defi_leverage.protocols.aave_v4.rate_curves import Loans, drawn_rate, kinked_curve
 from defi_leverage.reading import Deployment
 from defi_leverage.snapshot import Snapshot, from_readings
 from tests.devnet.build import OWNER

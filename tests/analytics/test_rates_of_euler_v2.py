@@ -12,7 +12,7 @@ from defi_leverage.analytics.rates import rates_after_withdrawal
 from defi_leverage.chain import open_chain
 from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
 from defi_leverage.protocols import euler_v2
-from defi_leverage.protocols.euler_v2.rate_models import (
+from defi_leverage.protocols.euler_v2.rate_curves import (
     ALL,
     HIGHEST_RATE,
     adaptive_curve,

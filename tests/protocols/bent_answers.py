@@ -21,3 +21,14 @@ def bend(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
         ]
 
     monkeypatch.setattr(Chain, "call", bent)
+
+
+def mute(monkeypatch: pytest.MonkeyPatch, *selectors: bytes) -> None:
+    """Every call of these functions fails."""
+    call = Chain.call
+
+    async def muted(self: Chain, calls: Sequence[Call]) -> list[bytes | None]:
+        answers = await call(self, calls)
+        return [None if sent[:4] in selectors else answer for (_, sent), answer in zip(calls, answers, strict=True)]
+
+    monkeypatch.setattr(Chain, "call", muted)

@@ -14,7 +14,7 @@ from eth_abi.abi import decode, encode
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Call
 from defi_leverage.fixed_point import RAY
-from defi_leverage.protocols.aave_v2.rate_strategies import Curve, read_curves
+from defi_leverage.protocols.aave_v2.rate_curves import Curve, read_curves
 from defi_leverage.protocols.aave_v3.readings import market_readings
 from defi_leverage.protocols.aave_v3.reserves import Reserve
 from tests.backing.fake_chain import FakeChain, address

@@ -13,7 +13,7 @@ from eth_abi.abi import decode
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Call
 from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
-from defi_leverage.protocols.compound_v2.rates import read_curves
+from defi_leverage.protocols.compound_v2.rate_curves import read_curves
 from defi_leverage.reading import RateCurve
 from tests.backing.fake_chain import FakeChain, address
 

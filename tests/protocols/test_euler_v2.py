@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import open_chain
 from defi_leverage.contagion.liquidation import euler_v2 as rule
 from defi_leverage.contagion.liquidation import seize
@@ -30,6 +31,7 @@ from tests.devnet.chain import TransactionRevertedError, transaction
 from tests.devnet.protocols.euler_v2 import BROKEN, DISCOUNT_BPS, HAND
 from tests.devnet.protocols.euler_v2.contracts import USD
 from tests.devnet.session import Devnet
+from tests.protocols.bent_answers import mute
 
 pytestmark = pytest.mark.devnet("euler_v2")
 
@@ -430,6 +432,13 @@ async def test_suspended_liquidations_are_named(scene: Scene) -> None:
         f"seizing eWETH {scene.vault('WETH')}": by_hook,
     }
     assert found["DAI"].gaps == found["WETHloop"].gaps == {}
+
+
+async def test_what_a_vault_does_not_say_is_missing(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    mute(monkeypatch, *(load_abi("euler_v2").function(name).selector for name in ("hookConfig", "convertToAssets")))
+    usdc = Scene(scene.devnet, scene.told, await read(scene.devnet)).by_key["USDC"]
+    assert usdc.gaps["liquidations"].startswith(f"perhaps not possible: {scene.vault('USDC')} does not say")
+    assert usdc.backing == ()
 
 
 def test_a_debt_worth_less_than_a_unit_of_account_is_not_a_fault() -> None:

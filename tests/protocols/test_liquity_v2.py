@@ -21,7 +21,7 @@ from defi_leverage.reading import AccountReading, Deployment, RateCurve, Reading
 from defi_leverage.snapshot import from_readings
 from tests.devnet.chain import transaction
 from tests.devnet.session import Devnet
-from tests.protocols.bent_answers import bend
+from tests.protocols.bent_answers import bend, mute
 
 pytestmark = pytest.mark.devnet("liquity_v2")
 
@@ -241,6 +241,14 @@ async def test_a_trove_that_is_not_reproduced_is_set_aside(
     assert [hex(int(name, 16)) for name in reading.failed] == [hand]
     assert "where the contract has" in next(iter(reading.failed.values()))
     assert hand not in by_id(reading)
+
+
+async def test_a_rate_that_is_not_told_is_missing(devnet: Devnet, monkeypatch: pytest.MonkeyPatch) -> None:
+    mute(monkeypatch, load_abi("liquity_v2").function("aggWeightedDebtSum").selector)
+    _, coin = (await read(devnet, "WETH")).markets
+    assert coin.borrow_raw > 0
+    assert coin.borrow_rate_ray is None
+    assert coin.curve is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from typing import Any
 from defi_leverage.abi import checksum_address, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.protocols import deployment_error
-from defi_leverage.protocols.aave_v2.rate_strategies import read_curves
+from defi_leverage.protocols.aave_v2.rate_curves import read_curves
 from defi_leverage.protocols.aave_v3.pool import Pool
 from defi_leverage.protocols.aave_v3.reserves import Reserve, describe_reserves
 from defi_leverage.questions import NOBODY, ask

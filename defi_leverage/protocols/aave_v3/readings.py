@@ -2,10 +2,9 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 
 from defi_leverage.dollar_symbols import USD_SYMBOLS
-from defi_leverage.fixed_point import RAY
+from defi_leverage.fixed_point import BPS, RAY
 from defi_leverage.protocols.aave_v3.health import Arithmetic, Holder, Market, assess, mismatch
 from defi_leverage.protocols.aave_v3.reserves import Reserve
 from defi_leverage.reading import (
@@ -87,11 +86,9 @@ def suspended_liquidations(reserves: Sequence[Reserve], timestamp: int) -> dict[
     for reserve in reserves:
         if not (reserve.supply or reserve.borrow) or not (reserve.is_paused or reserve.grace_until >= timestamp):
             continue
-        until = datetime.fromtimestamp(reserve.grace_until, UTC)
+        hours = (reserve.grace_until - timestamp) / 3600
         why = (
-            "the reserve is paused"
-            if reserve.is_paused
-            else f"it is in a grace period until {until:%Y-%m-%d %H:%M} UTC"
+            "the reserve is paused" if reserve.is_paused else f"it is in a grace period for another {hours:,.1f} hours"
         )
         found[f"liquidations of {_name(reserve, reserves)}"] = (
             f"{why}: nobody is liquidated out of it or for a debt in it, though scenarios do so"
@@ -193,4 +190,4 @@ def _curve(reserve: Reserve) -> RateCurve | None:
             return RateCurve("kinked", named)
         named["stable_share"] = reserve.stable_borrow * RAY // reserve.borrow
         named["stable_rate"] = reserve.stable_rate
-    return RateCurve("kinked", named | {"fee": reserve.reserve_factor_bps * RAY // 10**4})
+    return RateCurve("kinked", named | {"fee": reserve.reserve_factor_bps * RAY // BPS})

@@ -6,7 +6,7 @@ from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.fixed_point import RAY
+from defi_leverage.fixed_point import BPS, RAY
 from defi_leverage.protocols.aave_v3.pool import Pool
 from defi_leverage.questions import NOBODY, Question, ask, decode, decode_symbol
 from defi_leverage.reading import NO_CAP
@@ -225,7 +225,7 @@ def _reserve(pool: Pool, asset: str, data: tuple[Any, ...], found: Mapping[str, 
 def _curve(found: Mapping[str, Any]) -> tuple[int, int, int, int] | None:
     """What the reserve's rate strategy answers, None where it is not one of the default strategies."""
     if (bps := found["curve_bps"]) is not None:
-        optimal, base, below, above = (value * RAY // 10**4 for value in bps)
+        optimal, base, below, above = (value * RAY // BPS for value in bps)
         return optimal, base, below, above
     optimal, base, below, above = (found[name] for name in _CURVE)
     return None if None in (optimal, base, below, above) else (optimal, base, below, above)

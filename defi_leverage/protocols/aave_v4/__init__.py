@@ -21,7 +21,7 @@ from defi_leverage.protocols import Progress, silence
 from defi_leverage.protocols.aave_v3.price_feeds import read_feeds
 from defi_leverage.protocols.aave_v4.accounts import Holder, find_candidates, read_holders
 from defi_leverage.protocols.aave_v4.health import Totals, assess, debt_to_repay, mismatch
-from defi_leverage.protocols.aave_v4.rate_strategies import read_curves
+from defi_leverage.protocols.aave_v4.rate_curves import read_curves
 from defi_leverage.protocols.aave_v4.spoke import PRICE_SCALE, Reserve, Spoke, find_spoke, read_reserves
 from defi_leverage.reading import (
     AccountReading,

@@ -10,7 +10,7 @@ from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import BPS, RAY, mul_div_down, mul_div_up, ray_mul_ceil, ray_mul_floor
 from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols._tokens import Token, read_tokens
-from defi_leverage.protocols.aave_v4.rate_strategies import Loans
+from defi_leverage.protocols.aave_v4.rate_curves import Loans
 from defi_leverage.questions import NOBODY, Question, ask
 from defi_leverage.reading import NO_CAP, Deployment
 

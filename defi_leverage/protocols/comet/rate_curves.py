@@ -11,7 +11,7 @@ from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import RAY, WAD, mul_div_down
 from defi_leverage.protocols.comet.arithmetic import yearly_rate
-from defi_leverage.questions import ask
+from defi_leverage.questions import ask_each
 
 __all__ = ["SIDES", "confirm_curve", "rate_at", "read_curve"]
 
@@ -37,17 +37,12 @@ async def read_curve(chain: Chain, comet: str, used: int) -> Mapping[str, int] |
     `used`: its utilisation in wad, at which it is asked as well.
     """
     probes = (*_PROBES, used)
-    names = [name for side in SIDES for name in _CONSTANTS[side]]
     views = {"borrow": "getBorrowRate", "supply": "getSupplyRate"}
-    asked = [(comet, name, ()) for name in names]
-    rates = [(comet, views[side], (probe,)) for side in SIDES for probe in probes]
-    told = await ask(chain, load_abi("comet"), [*asked, *rates])
-    constants, answers = told[: len(asked)], told[len(asked) :]
-    half, count = len(constants) // 2, len(probes)
+    asked = {side: [(comet, name, ()) for name in names] for side, names in _CONSTANTS.items()}
+    rates = {view: [(comet, view, (probe,)) for probe in probes] for view in views.values()}
+    told = await ask_each(chain, load_abi("comet"), {**asked, **rates})
     return confirm_curve(
-        {"borrow": constants[:half], "supply": constants[half:]},
-        {"borrow": answers[:count], "supply": answers[count:]},
-        probes,
+        {side: told[side] for side in SIDES}, {side: told[view] for side, view in views.items()}, probes
     )
 
 

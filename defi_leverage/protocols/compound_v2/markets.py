@@ -9,7 +9,7 @@ from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import WAD
 from defi_leverage.native_coins import NATIVE_COINS
 from defi_leverage.protocols.compound_v2.comptroller import Comptroller
-from defi_leverage.protocols.compound_v2.rates import QUESTIONS, read_curves, read_pace, yearly
+from defi_leverage.protocols.compound_v2.rate_curves import QUESTIONS, read_curves, read_pace, yearly
 from defi_leverage.questions import decode, decode_symbol
 from defi_leverage.reading import NO_CAP, RateCurve
 

@@ -31,7 +31,7 @@ from defi_leverage.protocols.euler_v2.price_feeds import (
     make_feeds,
     make_vault_feeds,
 )
-from defi_leverage.protocols.euler_v2.rate_models import read_curves
+from defi_leverage.protocols.euler_v2.rate_curves import read_curves
 from defi_leverage.protocols.euler_v2.readings import (
     Scene,
     left_out_reading,
@@ -120,7 +120,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         venues={address: vault for address, (vault, _) in sound.items()},
         tokens=await read_tokens(chain, named),
         leading=leading,
-        claims={address: answer[0] if answer else 0 for address, answer in zip(sound, converted, strict=True)},
+        claims={address: answer[0] for address, answer in zip(sound, converted, strict=True) if answer},
         claim_scale=_FINE,
         owners=owners,
         curves=await read_curves(chain, {address: vault for address, (vault, _) in sound.items()}),

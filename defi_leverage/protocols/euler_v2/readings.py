@@ -53,8 +53,9 @@ class Scene:
     """What all vaults of the factory share.
 
     `venues`: the vaults that are read. `tokens`: every token of a feed. `leading`: by asset, the feeds of the way to
-    the dollar that counts. `claims`: raw assets for a whole share, times 1e9, of vaults that are read. `owners`: who
-    registered the accounts that begin with these 38 digits. `curves`: of the vaults whose rate model is known.
+    the dollar that counts. `claims`: raw assets for a whole share, times 1e9, of vaults that are read and say so.
+    `owners`: who registered the accounts that begin with these 38 digits. `curves`: of the vaults whose rate model is
+    known.
     """
 
     chain: Chain
@@ -108,15 +109,20 @@ def suspended_liquidations(vault: Vault, borrowers: Sequence[Borrower], vaults: 
     asked = [("liquidations", vault, _LIQUIDATE)] if borrowers else []
     asked += [(f"seizing {vaults[token].share.symbol} {token}", vaults[token], _TRANSFER) for token in held]
     return {
-        what: (
-            f"switched off by {one.address}"
-            if one.hook_target == NOBODY
-            else f"up to the hook {one.hook_target}, which is not read"
-        )
-        + "; scenarios liquidate nevertheless"
+        what: f"{why}; scenarios liquidate nevertheless"
         for what, one, operation in asked
-        if one.hooked & operation
+        if (why := _suspension(one, operation))
     }
+
+
+def _suspension(vault: Vault, operation: int) -> str:
+    if vault.hooked is None:
+        return f"perhaps not possible: {vault.address} does not say what its hook is on"
+    if not vault.hooked & operation:
+        return ""
+    if vault.hook_target == NOBODY:
+        return f"switched off by {vault.address}"
+    return f"up to the hook {vault.hook_target}, which is not read"
 
 
 def missing_accounts(
@@ -229,7 +235,7 @@ def _assets(
     behind: list[FeedReading] = []
     for share in collaterals:
         inner = scene.venues.get(share)
-        if inner is None:
+        if inner is None or share not in scene.claims:
             continue
         inner_id = scene.asset_id(inner.asset.address)
         if inner_id not in {feed.asset_id for feed in feeds}:

@@ -33,7 +33,8 @@ class Limits:
 class Vault:
     """A vault: `borrows`, `assets`, `cash` in raw units of its asset, `supply` and `fees` in shares, `rate` in ray a
     second, LTVs by collateral in bps at the block. A collateral whose LTV has come down to 0 secures nothing, and can
-    be seized still. `hooked`: the operations (bits) that call `hook_target`, or that nobody can do without one.
+    be seized still. `hooked`: the operations (bits) that call `hook_target`, or that nobody can do without one; None
+    where the vault does not say.
     """
 
     share: Token
@@ -54,7 +55,7 @@ class Vault:
     ltvs: Mapping[str, int]
     problem: str
     hook_target: str = NOBODY
-    hooked: int = 0
+    hooked: int | None = 0
 
     @property
     def address(self) -> str:
@@ -93,10 +94,7 @@ async def read_vaults(chain: Chain, factory: str) -> dict[str, Vault] | None:
     figures = await probe(chain, abi, listed, _FIGURES)
     used = [vault for vault in listed if figures[vault]["totalSupply"] != 0 or figures[vault]["totalBorrows"]]
     terms = await probe(chain, abi, used, _TERMS)
-    caps, hooks = [
-        await ask_all(chain, load_abi("euler_v2"), [(vault, name, ()) for vault in used])
-        for name in ("caps", "hookConfig")
-    ]
+    caps, hooks = [await ask_all(chain, abi, [(vault, name, ()) for vault in used]) for name in ("caps", "hookConfig")]
     limits = await _read_limits(chain, {vault: terms[vault]["LTVList"] or () for vault in used})
     assets = {terms[vault]["asset"] for vault in used} - {None}
     tokens = await read_tokens(chain, {*used, *assets})
@@ -154,5 +152,5 @@ def _vault(
         ltvs={collateral: liquidation_ltv(known, timestamp) for collateral, known in limits.items() if known},
         problem=next((str(why) for wrong, why in problems if wrong), ""),
         hook_target=hook[0] if hook else NOBODY,
-        hooked=hook[1] if hook else 0,
+        hooked=hook[1] if hook else None,
     )

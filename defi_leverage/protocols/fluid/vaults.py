@@ -6,9 +6,10 @@ from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
+from defi_leverage.fixed_point import WAD
 from defi_leverage.native_coins import NATIVE_COINS
 from defi_leverage.protocols._tokens import Token, read_tokens
-from defi_leverage.questions import NOBODY, ask
+from defi_leverage.questions import NOBODY, Question, ask, ask_each
 
 __all__ = ["NATIVE", "RATE_SCALE", "Vault", "asset_reference", "read_vaults"]
 
@@ -102,15 +103,12 @@ async def _own_rates(chain: Chain, tokens: Mapping[str, Token]) -> dict[str, int
     """What tokens say they are worth, in wad a whole one: exchange rates, and shares of ERC-4626 vaults."""
     abi = load_abi("fluid")
     wanted = [token for address, token in sorted(tokens.items()) if address != NATIVE and not token.problem]
-    asked = [(token.address, name, ()) for token in wanted for name in _OWN_RATES]
-    answers = iter(await ask(chain, abi, asked))
-    found = {token.address: next((a for a in [next(answers) for _ in _OWN_RATES] if a), None) for token in wanted}
-    shares = await ask(chain, abi, [(token.address, "convertToAssets", (10**18,)) for token in wanted])
-    return {
-        token.address: rate
-        for token, assets in zip(wanted, shares, strict=True)
-        if (rate := found[token.address] or assets)
+    asked: dict[str, list[Question]] = {
+        token.address: [*((token.address, name, ()) for name in _OWN_RATES), (token.address, "convertToAssets", (WAD,))]
+        for token in wanted
     }
+    told = await ask_each(chain, abi, asked)
+    return {address: rate for address, answers in told.items() if (rate := next(filter(None, answers), None))}
 
 
 def _vault(address: str, data: Any, tokens: Mapping[str, Token], sources: Any, rates: Mapping[str, int]) -> Vault:

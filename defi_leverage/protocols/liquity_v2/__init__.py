@@ -101,7 +101,9 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     feeds = await read_collateral_feed(chain, told["priceFeed"], held, weth, price)
     name = f"eip155:{chain.chain_id}"
     bold = AssetReading(f"{name}/erc20:{coin.address}", coin.symbol, coin.decimals, "usd")
-    running = bool(debt and weighted and not shutdown)
+    rate: int | None = 0
+    if debt and not shutdown:
+        rate = None if weighted is None else weighted * (RAY // WAD) // debt
     branch = Branch(
         venue=_venue(f"{name}:{manager}", deployment, told, held, max(0, (deposits or 0) - _KEPT)),
         collateral=AssetReading(f"{name}/erc20:{held.address}", held.symbol, held.decimals),
@@ -111,7 +113,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
         minimum_ratio=told["MCR"],
         total_collateral=collateral,
         total_debt=debt,
-        borrow_rate_ray=weighted * (RAY // WAD) // debt if running else 0,
+        borrow_rate_ray=rate,
         others=tuple(AssetReading(feed.asset_id, weth.symbol, weth.decimals) for feed in feeds[1:]),
     )
     return branch_reading(chain, branch, troves, gaps)

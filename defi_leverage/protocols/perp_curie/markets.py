@@ -9,7 +9,7 @@ from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import WAD
 from defi_leverage.protocols import deployment_error
 from defi_leverage.protocols._tokens import Token, read_tokens
-from defi_leverage.questions import NOBODY, ask
+from defi_leverage.questions import NOBODY, Question, ask, ask_each
 from defi_leverage.reading import Deployment
 
 __all__ = ["MILLION", "Margin", "Market", "System", "find_system", "read_margins", "read_markets"]
@@ -133,10 +133,8 @@ async def read_markets(chain: Chain, system: System, first_block: int) -> dict[s
     logs = await chain.logs([system.registry], [[topic]], first_block)
     bases = sorted({address_in(log.topics[1]) for log in logs})
     tokens = await read_tokens(chain, bases)
-    questions = [
-        question
-        for base in bases
-        for question in (
+    questions: dict[str, list[Question]] = {
+        base: [
             (base, "isOpen", ()),
             (base, "isClosed", ()),
             (base, "getClosedPrice", ()),
@@ -144,12 +142,12 @@ async def read_markets(chain: Chain, system: System, first_block: int) -> dict[s
             (system.account_balance, "getMarkPrice", (base,)),
             (system.exchange, "getSqrtMarketTwapX96", (base, system.twap_interval)),
             (base, "getIndexPrice", (system.twap_interval,)),
-        )
-    ]
-    answers = iter(await ask(chain, abi, questions))
+        ]
+        for base in bases
+    }
     markets = {}
-    for base in bases:
-        is_open, is_closed, closed_at, paused_at, mark, root, index = (next(answers) for _ in range(7))
+    for base, answers in (await ask_each(chain, abi, questions)).items():
+        is_open, is_closed, closed_at, paused_at, mark, root, index = answers
         price = mark if is_open else closed_at if is_closed else paused_at
         rate = None
         if is_open and price and root is not None and index:
@@ -167,19 +165,17 @@ async def read_margins(chain: Chain, system: System, tokens: Iterable[str]) -> d
     """The tokens that accounts have as margin beside the settlement token, those that have a price."""
     abi, manager = load_abi("perp_curie"), system.collateral_manager
     known = await read_tokens(chain, tokens)
-    questions = [
-        question
-        for token in known
-        for question in (
+    questions: dict[str, list[Question]] = {
+        token: [
             (manager, "getPrice", (token, _TWAP)),
             (manager, "getPriceFeedDecimals", (token,)),
             (manager, "getCollateralConfig", (token,)),
-        )
-    ]
-    answers = iter(await ask(chain, abi, questions))
+        ]
+        for token in known
+    }
     margins = {}
-    for address, token in known.items():
-        price, decimals, config = (next(answers) for _ in range(3))
+    for address, (price, decimals, config) in (await ask_each(chain, abi, questions)).items():
+        token = known[address]
         if not token.problem and price and decimals is not None and config is not None:
             margins[address] = Margin(token, price, 10**decimals, config[1], config[2])
     return margins

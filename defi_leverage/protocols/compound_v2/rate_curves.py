@@ -12,7 +12,7 @@ from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.fixed_point import SECONDS_PER_YEAR, WAD
+from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
 from defi_leverage.questions import NOBODY, probe
 from defi_leverage.reading import RateCurve
 
@@ -29,7 +29,7 @@ QUESTIONS = (
 )
 """What a market is asked for its rates: the name of the answer and the function."""
 
-_RAY_FROM_WAD = 10**9
+_RAY_FROM_WAD = RAY // WAD
 _RATE_WINDOW = 50_000  # blocks that the time between two is measured over: a week on Ethereum
 _KINKS = ("kink", "kink2")
 _JUMPS = tuple(

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.fixed_point import RAY, WAD
+from defi_leverage.fixed_point import BPS, RAY, WAD
 from defi_leverage.protocols.aave_v3.reserves import Reserve
 from defi_leverage.questions import Question, ask_all, probe
 
@@ -24,7 +24,6 @@ Curve = tuple[int, int, int, int]
 _PARAMETERS = ("OPTIMAL_UTILIZATION_RATE", "baseVariableBorrowRate", "variableRateSlope1", "variableRateSlope2")
 _OF_LIQUIDITY = "calculateInterestRates(address,uint256,uint256,uint256,uint256,uint256)"
 _OF_MOVES = "calculateInterestRates(address,address,uint256,uint256,uint256,uint256,uint256,uint256)"
-_BPS = 10**4
 _ROUNDING = 10**9  # ray: each product is rounded, some before they are divided
 
 _State = tuple[int, int, int, int, int]  # liquidity, stable and variable debt, average stable rate in ray, fee in bps
@@ -74,5 +73,5 @@ def _agree(curve: Curve, state: _State, answer: tuple[int, ...]) -> bool:
     else:
         borrow = base + (below * used // optimal if optimal else 0)
     paid = (variable * borrow + stable * stable_rate) // lent if lent else 0
-    supply = paid * used * (_BPS - fee) // (_BPS * RAY)
+    supply = paid * used * (BPS - fee) // (BPS * RAY)
     return all(abs(ours - theirs) <= _ROUNDING for ours, theirs in ((supply, answer[0]), (borrow, answer[2])))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import BPS, RAY, mul_div_down, ray_div_ceil, ray_mul_ceil
-from defi_leverage.questions import Question, ask
+from defi_leverage.questions import ask_each
 from defi_leverage.reading import RateCurve
 
 __all__ = ["Loans", "drawn_rate", "kinked_curve", "read_curves"]
@@ -66,16 +66,16 @@ async def read_curves(
         key: [*_along(), *_OTHERS, (loans.liquidity, loans.drawn, loans.deficit, loans.swept)]
         for key, loans in lent.items()
     }
-    questions: list[Question] = []
-    for key, usages in asked.items():
-        strategy, asset = lent[key].strategy, key[1]
-        questions.append((strategy, "getInterestRateData", (asset,)))
-        questions += [(strategy, "calculateInterestRate", (asset, *usage)) for usage in usages]
-    answers = iter(await ask(chain, load_abi("aave_v4"), questions))
+    questions = {
+        (hub, asset): [
+            (lent[hub, asset].strategy, "getInterestRateData", (asset,)),
+            *((lent[hub, asset].strategy, "calculateInterestRate", (asset, *usage)) for usage in usages),
+        ]
+        for (hub, asset), usages in asked.items()
+    }
     found: dict[tuple[str, int], RateCurve] = {}
-    for key, usages in asked.items():
-        data, *rates = (next(answers) for _ in (None, *usages))
-        curve, loans = kinked_curve(data, usages, rates), lent[key]
+    for key, (data, *rates) in (await ask_each(chain, load_abi("aave_v4"), questions)).items():
+        curve, loans = kinked_curve(data, asked[key], rates), lent[key]
         if curve is not None:
             found[key] = RateCurve(
                 model="kinked",

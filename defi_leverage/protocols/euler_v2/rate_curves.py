@@ -15,7 +15,7 @@ from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import BPS, RAY, SECONDS_PER_YEAR, WAD
 from defi_leverage.protocols.euler_v2.vaults import Vault
-from defi_leverage.questions import NOBODY, Question, ask, probe
+from defi_leverage.questions import NOBODY, ask, ask_each, probe
 from defi_leverage.reading import RateCurve
 
 __all__ = ["ALL", "HIGHEST_RATE", "adaptive_curve", "adaptive_rate", "linear_kink", "linear_rate", "read_curves"]
@@ -39,16 +39,19 @@ async def read_curves(chain: Chain, vaults: Mapping[str, Vault]) -> dict[str, Ra
     used = sorted(set(models.values()) - {NOBODY})
     constants = await probe(chain, abi, used, (*_LINEAR, *_ADAPTIVE))
     asked = {vault: _loans(vaults[vault]) for vault, model in models.items() if model != NOBODY}
-    questions: list[Question] = []
-    for vault, loans in asked.items():
-        questions.append((models[vault], "computeRateAtTargetView", (vault, *loans[-1])))
-        questions += [(models[vault], "computeInterestRateView", (vault, *one)) for one in loans]
-    answers = iter(await ask(chain, abi, questions))
+    questions = {
+        vault: [
+            (models[vault], "computeRateAtTargetView", (vault, *loans[-1])),
+            *((models[vault], "computeInterestRateView", (vault, *one)) for one in loans),
+        ]
+        for vault, loans in asked.items()
+    }
+    answers = await ask_each(chain, abi, questions)
     found: dict[str, RateCurve] = {}
     for vault, model in models.items():
         curve: tuple[str, Mapping[str, int]] | None = None
         if model != NOBODY:
-            at_target, *rates = (next(answers) for _ in (None, *asked[vault]))
+            at_target, *rates = answers[vault]
             known = constants[model]
             curve = linear_kink(known, asked[vault], rates) or adaptive_curve(known, at_target, asked[vault], rates)
         elif vaults[vault].rate == 0:
