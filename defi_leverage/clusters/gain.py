@@ -157,6 +157,7 @@ def _responses(
     check_share("band", band)
     book = book or compile_book(snapshot)
     shock = resolve_shocks(snapshot, Scenario(shocks=shocks or {}), book)[0]
-    after = np.array([step_on(shock, asset, sign * band) for sign in signs for asset in range(len(shock))])
+    steps = [(asset, sign * band) for sign in signs for asset in range(len(shock))]
+    after = np.array([step_on(shock, *step) for step in steps]).reshape(len(steps), len(shock))  # of no assets, too
     before = np.broadcast_to(shock, after.shape)
     return book, price_responses(prepare_crossings(book), before, after, inherited=inherited)

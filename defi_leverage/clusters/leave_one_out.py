@@ -58,8 +58,8 @@ def leave_one_out(
     accounts; spillover_usd, the loss on all other accounts that is not there without the cluster's forced sales (below
     0 where its purchases help others more; 0 where it is below 1e-12 of all debt, which is rounding);
     leave_one_out_share, (own + spillover) / loss: what vanishes if the cluster's accounts are neither there to lose nor
-    to sell. nan where the system loses nothing. Liquidation is suppressed rather than the accounts removed, because
-    what they supply carries other accounts' loans and stays where it is.
+    to sell. nan where the system loses nothing, or no more than such rounding. Liquidation is suppressed rather than
+    the accounts removed, because what they supply carries other accounts' loans and stays where it is.
     """
     compact = compact or lay_out(book)
     index = pd.Index(book.account_ids)
@@ -73,7 +73,7 @@ def leave_one_out(
         without = _losses_of_others(snapshot, active, book, compact, inside) if active else 0.0
         spillover = sum(float(run.loss[~inside].sum()) for run in active) - without
         spillover = spillover if abs(spillover) > rounding else 0.0
-        rows[name] = (loss, own, spillover, (own + spillover) / loss if loss > 0 else float("nan"))
+        rows[name] = (loss, own, spillover, (own + spillover) / loss if loss > rounding else float("nan"))
     return pd.DataFrame.from_dict(rows, orient="index", columns=list(LEAVE_ONE_OUT_COLUMNS))
 
 
@@ -82,6 +82,7 @@ def _losses_of_others(
 ) -> float:
     """`account_losses` where those `inside` are left alone, over all others and all scenarios."""
     others, scenarios = leave_alone(book, inside), [run.scenario for run in references]
+    # The kernels look only at accounts whose weighted debt exceeds what they hold, and that of those inside is now 0.
     cascades = run_batch(snapshot, scenarios, others, grow(compact, others), keep_legs=True)
     total = float(cascades.bad_debt_usd.sum())  # those who are never liquidated have none
     for run, (legs, left), price in zip(references, cascades.legs, cascades.price, strict=True):

@@ -16,7 +16,7 @@ from defi_leverage.contagion.execution import liquidate_round, write_off
 from defi_leverage.contagion.records import Liquidations, VenueState
 from defi_leverage.contagion.result import count_toxic
 
-__all__ = ["Apart", "restrict_book", "set_apart"]
+__all__ = ["Apart", "restrict_book", "scenarios_at_once", "set_apart"]
 
 _MEMORY = 2**28  # bytes of leg amounts, all scenarios of a batch together
 

@@ -14,9 +14,10 @@ from defi_leverage.clusters.gain import price_responses, step_on
 from defi_leverage.clusters.leave_one_out import leave_one_out, reference_loss
 from defi_leverage.clusters.search import shock_of
 from defi_leverage.contagion.book import compile_book
-from defi_leverage.contagion.engine import account_health_factors, resolve_shocks, run_contagion
+from defi_leverage.contagion.engine import account_health_factors, liquidate, resolve_shocks, run_contagion
 from defi_leverage.contagion.lanes import LANES
 from defi_leverage.contagion.prices import feed_prices, market_prices
+from defi_leverage.snapshot import Snapshot
 from defi_leverage.synthetic import synthetic_book
 from tests.books import make_snapshot
 from tests.clusters import plain_ranking
@@ -58,6 +59,31 @@ def test_accounts_at_exactly_one_cross_once() -> None:
     usd = crossing_flows(prepare_crossings(book), feeds[:-1], feeds[1:])[:, eth] * book.price[eth] * (1 - ends[1:])
     debt = book.amount[book.is_debt]  # one leg an account
     assert usd == pytest.approx([debt[at_five < 1].sum(), debt[at_five >= 1].sum()], rel=1e-12)
+
+
+def test_averages_that_rounding_decides_cross_as_in_the_engine() -> None:
+    """Averages of 75 % but for the last bit of what is floored to whole basis points: those below lose one of them.
+
+    Which are below differs with the order of a sum. 74.99 % takes an account of health factor 1.00005 below 1, so that
+    it has had its turn when A falls by 10 %, as the others have not.
+    """
+    least, value = 7500 - 1e-7, np.random.default_rng(2).uniform(1.0, 3.0, 400)  # floored is the average plus 1e-7
+    held = [(usd * (least - 7000) / 1000, usd * (8000 - least) / 1000) for usd in value.tolist()]  # USD
+    base = make_snapshot(
+        {"A": 1.0, "B": 1.37, "C": 1.0},
+        [({"A": a, "B": b / 1.37}, {"C": 0.75 * (a + b) / 1.00005}) for a, b in held],
+        weights={"A": 0.8, "B": 0.7},
+    )
+    snapshot = Snapshot.from_tables(base.tables | {"venues": base.venues.assign(health_rule="average_threshold_bps")})
+    book = compile_book(snapshot)
+    shocks = np.array([shock_of(book, {0: -1}, fall) for fall in (0.0, 0.1)])
+    feeds = feed_prices(book, market_prices(book, shocks, np.zeros_like(shocks)))
+    earlier, after = (account_health_factors(book, book.amount, feed) for feed in feeds)
+    others = np.flatnonzero((earlier >= 1) & (after < 1))
+    assert 0 < others.size < len(earlier)
+    bought = -crossing_flows(prepare_crossings(book), feeds[:1], feeds[1:])[0, list(book.symbols).index("C")]
+    done = liquidate(book, book.amount.copy(), feeds[1], after, others)
+    assert bought == pytest.approx(done.bought.sum(), rel=1e-12)
 
 
 @given(st.integers(0, 2**32))

@@ -20,7 +20,7 @@ from defi_leverage.contagion.scenario import Scenario
 from defi_leverage.graph.dependency import build_graph
 from defi_leverage.plots.contagion import plot_contagion
 from defi_leverage.snapshot import Snapshot
-from tests.books import make_snapshot
+from tests.books import Position, make_snapshot
 
 PRICES = {"ETH": 2000.0, "USD": 1.0}
 SHOCK = Scenario("ETH -10 %", {"ETH": -0.1})
@@ -84,6 +84,29 @@ def test_what_vanishes_without_a_cluster(snapshot: Snapshot) -> None:
     assert table.loc[["nobody"]].to_numpy()[0] == pytest.approx([LOSS, 0, 0, 0])
     nothing = leave_one_out(snapshot, {"sells": ["a0"]}, [quiet], book)
     assert np.isnan(nothing["leave_one_out_share"].iloc[0])
+
+
+def test_rounding_is_neither_spillover_nor_loss() -> None:
+    """ETH is not sold to those who lose on BTC; who is under water before, and is closed at no bonus, loses no more."""
+    held = np.random.default_rng(0).uniform(1.0, 3.0, 60).tolist()
+    eth: list[Position] = [({"ETH": tokens}, {"USD": tokens * 1500.0}) for tokens in held]
+    btc: list[Position] = [({"BTC": tokens}, {"USD": tokens * 29_000.0}) for tokens in held]
+    depth = {"ETH": 1000.0, "BTC": 300.0}
+    prices = {"ETH": 1999.7, "USD": 0.9997, "BTC": 39_999.1}
+    snapshot = make_snapshot(prices, [*eth, *btc], bonus=0.01, depth=depth)
+    book = compile_book(snapshot)
+    both = reference_loss(run_contagion(snapshot, Scenario(shocks={"ETH": -0.3, "BTC": -0.3}), book))
+    row = leave_one_out(snapshot, {"ETH": [f"a{number}" for number in range(60)]}, [both], book).iloc[0]
+    assert row["loss_usd"] > 1000
+    assert row["spillover_usd"] == 0
+    drowned: list[Position] = [({"ETH": tokens}, {"USD": tokens * 2345.6}) for tokens in held]
+    under = make_snapshot(prices, drowned, bonus=0.0)
+    book = compile_book(under)
+    quiet = reference_loss(run_contagion(under, Scenario(), book))
+    assert quiet.loss.sum() > 0
+    assert np.isnan(
+        leave_one_out(under, {"all": book.account_ids.tolist()}, [quiet], book)["leave_one_out_share"]
+    ).all()
 
 
 def test_the_contagion_matrix_by_hand(snapshot: Snapshot) -> None:

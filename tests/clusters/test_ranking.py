@@ -220,6 +220,13 @@ def test_a_book_that_nothing_can_move_has_no_cluster() -> None:
     assert list(table.columns) == list(CLUSTER_COLUMNS)
 
 
+def test_a_snapshot_of_nothing_has_gains_among_no_assets() -> None:
+    tables = make_snapshot(PRICES, ladder("ETH", 2000.0)).tables
+    nothing = Snapshot.from_tables({name: table.iloc[:0] for name, table in tables.items()})
+    assert find_clusters(nothing).empty
+    assert gain_matrix(nothing).shape == signed_gain_matrix(nothing).shape == (0, 0)
+
+
 def test_a_ratio_feed_does_not_carry_its_own_depeg() -> None:
     positions: list[Position] = [({"LST": 10.0}, {"ETH": 10.9 * (1 - fall)}) for fall in np.linspace(0.001, 0.1, 30)]
     arguments = {"prices": {"ETH": 2000.0, "LST": 2300.0}, "positions": positions, "weights": {"LST": 0.95}}
