@@ -129,7 +129,7 @@ def run(
     from defi_leverage.export import export_graph
     from defi_leverage.graph.dependency import build_graph
     from defi_leverage.logs import show_progress
-    from defi_leverage.store import write_whole
+    from defi_leverage.store import save_report, write_whole
     from defi_leverage.stress_job import stress_to_files
     from defi_leverage.summary import draw, summarize
 
@@ -147,13 +147,15 @@ def run(
     files = [folder / f"graph.{item.value}" for item in GraphFormat]
     for item, file in zip(GraphFormat, files, strict=True):
         export_graph(graph, file, item.value)
-    figures = {} if found["interrupted"] else draw(snapshot, graph, settings, found)
-    for name, content in figures.items():
-        files.append(folder / name)
-        write_whole(files[-1], content)
-    for name, content in ({} if found["interrupted"] else derived_files(snapshot, settings, found, folder)).items():
-        files.append(folder / "measures" / name)
-        write_whole(files[-1], content)
+    if not found["interrupted"]:
+        try:
+            for name, content in draw(snapshot, graph, settings, found).items():
+                files.append(folder / name)
+                write_whole(files[-1], content)
+            derived = derived_files(snapshot, settings, found, folder)
+            files += save_report(folder / "measures", {"snapshot": str(path)}, derived)
+        except KeyboardInterrupt:  # what was found by then is still written
+            found["interrupted"] = "figures and measures"
     files.append(folder / "summary.json")
     found["files"] = [str(file) for file in files]
     write_whole(files[-1], encode(found).encode())

@@ -161,6 +161,8 @@ def _read_config(tables: dict[str, Any], file: Path) -> Config:
         raise ConfigError('source is "chains" but there is no [chains.NAME] table; add one, or set source = "sample"')
     clusters = read_table(values.pop("clusters"), CLUSTERS, "clusters.")
     measures = read_table(values.pop("measures"), MEASURES, "measures.")
+    if (measures["jumps_per_year"] is None) != (measures["mean_jump"] is None):
+        raise ConfigError("measures.jumps_per_year and measures.mean_jump belong together; give both, or neither")
     scenarios = values.pop("scenarios")
     if not isinstance(scenarios, list):
         raise ConfigError("scenarios must be written as [[scenarios]]")

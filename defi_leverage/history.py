@@ -19,7 +19,8 @@ def load_history(
     """(block time, snapshot) of the `last` complete scans under `folder`, earliest first; one of each block time.
 
     Scans that lost a reader are passed over, for what they lack would look like a change of leverage; so are positions
-    without a block. Raises SnapshotError for a snapshot that is damaged.
+    without a block, and scans that share no venue with the latest, such as the sample beside a chain. Raises
+    SnapshotError for a snapshot that is damaged.
     """
     found = list_snapshots(folder)
     found = found[found["complete"].astype(bool) & (found["block_time"] != "")]
@@ -29,4 +30,5 @@ def load_history(
         history.append((datetime.fromisoformat(time), load_snapshot(path)))
         if progress is not None:
             progress("history", number, len(chosen))
-    return history
+    latest = set(history[-1][1].venues["venue_id"]) if history else set()
+    return [(time, snapshot) for time, snapshot in history if not latest.isdisjoint(snapshot.venues["venue_id"])]

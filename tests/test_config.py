@@ -125,6 +125,7 @@ def test_a_bad_url_is_not_shown(url: str, tmp_path: Path) -> None:
         ("[measures]\nvolatility = {WETH = -0.6}", r"measures\.volatility = .*: WETH must be at least 0"),
         ("[measures]\ntarget_volatility = 0", r"measures\.target_volatility = 0: must be above 0"),
         ("[measures]\ngap = '100%'", r"measures\.gap = '100%': must be a fall as a fraction between 0 and 1"),
+        ("[measures]\nmean_jump = '5%'", r"measures\.jumps_per_year and measures\.mean_jump belong together"),
         ("[measures]\ngaps = 0.2", r"measures\.gaps is not a known key; did you mean gap\?"),
         ("[own_yields]\nwstETH = true", r"own_yields = .*: must be a number or a percentage"),
         ("output = '~nobody-of-this-name/out'", "output = .*: names no user of this machine"),

@@ -37,6 +37,19 @@ def test_what_cannot_be_compared_is_passed_over(tmp_path: Path) -> None:
     assert told == [("history", 1, 1)]
 
 
+def test_scans_of_other_venues_are_passed_over(tmp_path: Path) -> None:
+    other = make_snapshot({"A": 1.0, "B": 1.0}, [({"A": 10.0}, {"B": 5.0})])
+    renamed = {
+        name: table.assign(venue_id="elsewhere")
+        for name, table in other.tables.items()
+        if "venue_id" in table and len(table)
+    }
+    save_scan(dated(Snapshot.from_tables(other.tables | renamed), START - timedelta(days=9)), tmp_path)
+    save_scan(book(0), tmp_path)
+    save_scan(book(1), tmp_path)
+    assert [time for time, _ in load_history(tmp_path, 30)] == [START, START + timedelta(days=1)]
+
+
 @pytest.mark.parametrize("last", [0, 5])
 def test_a_folder_without_scans_has_no_history(tmp_path: Path, last: int) -> None:
     assert load_history(tmp_path / "nowhere", last) == []

@@ -51,6 +51,7 @@ def leverage_and_volatility(
 ) -> pd.DataFrame:
     """One row a snapshot, by time: leverage, price_return, variance (a step of 0.1 year) and volatility (a year).
 
+    Only the venues that every snapshot has count: one that is added to the scans is no change of leverage.
     leverage: sum of what borrowers supplied over the sum of their equity, of accounts with debt and positive equity.
     price_return: log return, since the snapshot before, of the basket that the earlier one holds as collateral, at
     feed prices. variance: (1 - d) * variance + d * return^2 with returns and decay scaled to the time between the
@@ -63,6 +64,9 @@ def leverage_and_volatility(
             f"{LEAST_SNAPSHOTS}, at different times",
             snapshots=len(history),
         )
+    common = set.intersection(*(set(snapshot.venues["venue_id"]) for _, snapshot in history))
+    if not common:
+        raise SnapshotError("history: no venue is in every snapshot; compare scans of the same markets")
     rows, variance = [], math.nan
     for at, (time, snapshot) in enumerate(history):
         moved, years = math.nan, math.nan
@@ -73,26 +77,28 @@ def leverage_and_volatility(
                 raise SnapshotError(
                     f"history: {time} does not come after {before}; give the snapshots in order of time"
                 )
-            moved = _basket_return(earlier, snapshot, time)
+            moved = _basket_return(earlier, snapshot, time, common)
             steps = years / _STEP_YEARS
             kept = (1 - decay) ** steps
             squared = moved**2 / steps
             variance = squared if math.isnan(variance) else kept * variance + (1 - kept) * squared
-        rows.append((time, _leverage(snapshot, time), moved, variance, math.sqrt(variance / _STEP_YEARS)))
+        rows.append((time, _leverage(snapshot, time, common), moved, variance, math.sqrt(variance / _STEP_YEARS)))
     return pd.DataFrame(rows, columns=["time", "leverage", "price_return", "variance", "volatility"]).set_index("time")
 
 
-def _leverage(snapshot: Snapshot, time: datetime) -> float:
+def _leverage(snapshot: Snapshot, time: datetime, venues: set[str]) -> float:
     health = account_health(snapshot)
-    chosen = health[(health["debt_usd"] > 0) & (health["equity_usd"] > 0)]
+    inside = snapshot.accounts["venue_id"].isin(venues).to_numpy(bool)
+    chosen = health[inside & (health["debt_usd"] > 0) & (health["equity_usd"] > 0)]
     if chosen.empty:
         raise SnapshotError(f"the snapshot of {time} has no account with debt and equity; leave it out of the history")
     return float(chosen["supplied_usd"].sum() / chosen["equity_usd"].sum())
 
 
-def _basket_return(before: Snapshot, after: Snapshot, time: datetime) -> float:
-    """Log return of what `before` holds as collateral, by feeds."""
-    held = (before.legs["side"] == "collateral") & (before.legs["weight"] > 0)
+def _basket_return(before: Snapshot, after: Snapshot, time: datetime, venues: set[str]) -> float:
+    """Log return of what `before` holds as collateral at `venues`, by feeds."""
+    inside = before.accounts.loc[before.accounts["venue_id"].isin(venues), "account_id"]
+    held = (before.legs["side"] == "collateral") & (before.legs["weight"] > 0) & before.legs["account_id"].isin(inside)
     value = pd.Series(leg_values(before)[held]).groupby(before.legs.loc[held, "feed_id"].to_numpy(object)).sum()
     value = value[value > 0]
     old, new = (snapshot.feeds.set_index("feed_id")["price_usd"] for snapshot in (before, after))

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from defi_leverage.analytics.drivers import feed_drivers, resolve_by_driver
 from defi_leverage.analytics.holdings import account_exposures, named_venues, open_positions
+from defi_leverage.errors import ScenarioError
 from defi_leverage.health import account_health, fall_to_liquidation, leg_values
 from defi_leverage.snapshot import Snapshot
 
@@ -113,8 +114,11 @@ def liquidation_prices(
     volatility, as given; distance: volatilities over `horizon_days` (`distance_in_volatilities`), 0 at or below health
     factor 1. What is not reached, or not given, is nan.
 
-    `volatilities`: by symbol or asset_id, yearly. Raises SnapshotError or ScenarioError as `resolve_by_driver`.
+    `volatilities`: by symbol or asset_id, yearly. Raises SnapshotError or ScenarioError as `resolve_by_driver`, and
+    ScenarioError for a horizon that is not positive and finite.
     """
+    if not 0 < horizon_days < np.inf:
+        raise ScenarioError(f"horizon_days {horizon_days:g} must be above 0 and finite, such as 1")
     sigma = resolve_by_driver(snapshot, volatilities, "volatility")
     table = _driver_exposures(snapshot)
     excess = table["excess_usd"].to_numpy(float)

@@ -170,12 +170,15 @@ CURVES: Mapping[str, Callable[..., float]] = MappingProxyType(
 def borrow_rate(model: str, parameters: Mapping[str, float], used: float) -> float:
     """The yearly borrow rate of curve `model` at the utilisation `used`.
 
-    Raises SnapshotError for a curve of an unknown name, or with other parameters than it takes.
+    Raises SnapshotError for a curve of an unknown name, with other parameters than it takes, or one that is no number.
     """
     if model not in CURVES:
         raise SnapshotError(
             f"rates.rate_model {model!r} is no known curve; use one of {', '.join(CURVES)}", model=model
         )
+    for name, value in parameters.items():
+        if not isinstance(value, (int, float)) or math.isnan(value):
+            raise SnapshotError(f"rates.rate_parameters of {model!r}: {name} is {value!r}; write a number")
     given = {name: value for name, value in parameters.items() if name not in _NOT_OF_THE_CURVE}
     takes = {
         name: one for name, one in inspect.signature(CURVES[model]).parameters.items() if one.kind is one.KEYWORD_ONLY

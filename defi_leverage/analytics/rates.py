@@ -15,7 +15,7 @@ import pandas as pd
 
 from defi_leverage.analytics.rate_curves import borrow_rate, drifted_parameters, supply_rate, utilisation
 from defi_leverage.errors import ScenarioError
-from defi_leverage.graph.carry import account_carry
+from defi_leverage.graph.carry import account_carry, own_yields
 from defi_leverage.graph.loops import loop_accounts
 from defi_leverage.health import account_health
 from defi_leverage.schema import complete_table
@@ -121,19 +121,23 @@ def rates_after_withdrawal(
     which Morpho's curve itself moves); what suppliers get, likewise. Markets whose curve is not known are left out and
     named in `attrs["notices"]`, as are those that charge something else than their curve says today.
 
-    Raises ScenarioError where nothing is withdrawn, a share is not in (0, 1], no market of an asset has a curve, or the
-    horizon is not positive; SnapshotError for unknown assets and broken parameters.
+    Raises ScenarioError where nothing is withdrawn, a share is not in (0, 1], an asset is named twice (by its symbol
+    and its asset_id), no market of an asset has a curve, or the horizon is not positive and finite; SnapshotError for
+    unknown assets and broken parameters.
     """
-    if not horizon_days > 0:
-        raise ScenarioError(f"horizon_days {horizon_days} must be above 0, such as 30")
+    if not 0 < horizon_days < math.inf:
+        raise ScenarioError(f"horizon_days {horizon_days:g} must be above 0 and finite, such as 30")
     if not withdrawals:
         raise ScenarioError("no withdrawal is named; name an asset and the share of it that leaves, such as USDC=20%")
     symbols = dict(zip(snapshot.assets["asset_id"], snapshot.assets["symbol"], strict=True))
-    rows, notices = [], []
+    rows: list[dict[str, object]] = []
+    notices: list[str] = []
     for name, share in withdrawals.items():
         if not 0 < share <= 1:
             raise ScenarioError(f"withdrawal {name}={share}: a share must be above 0 and at most 1")
         asset_id = resolve_asset(snapshot, name)
+        if any(row["asset_id"] == asset_id for row in rows):
+            raise ScenarioError(f"withdrawal {name}={share:g}: {asset_id} is named twice; name it once")
         lent = _lent(snapshot)
         lent = lent[lent["asset_id"] == asset_id]
         known = _known(lent)
@@ -193,9 +197,15 @@ def _market_row(row: "dict[str, object]", share: float, years: float) -> "dict[s
 def with_own_yields(snapshot: Snapshot, yields: Mapping[str, float]) -> Snapshot:
     """The snapshot with what assets (symbols or asset_ids) earn by themselves a year, such as a staking yield of 0.03.
 
-    Rows of `rates` without a venue, in place of those that it has. Raises SnapshotError for unknown assets.
+    Rows of `rates` without a venue, in place of those that it has. Raises SnapshotError for unknown assets, and
+    ScenarioError where one is given twice, by its symbol and its asset_id.
     """
-    known = {resolve_asset(snapshot, name): value for name, value in yields.items()}
+    known: dict[str, float] = {}
+    for name, value in yields.items():
+        asset_id = resolve_asset(snapshot, name)
+        if asset_id in known:
+            raise ScenarioError(f"own yield {name}={value:g}: {asset_id} is given twice; give it one yield")
+        known[asset_id] = value
     kept = snapshot.rates[~((snapshot.rates["venue_id"] == "") & snapshot.rates["asset_id"].isin(list(known)))]
     given = complete_table("rates", pd.DataFrame({"asset_id": list(known), "supply_rate": list(known.values())}))
     return replace(snapshot, rates=pd.concat([kept, given], ignore_index=True)) if known else snapshot
@@ -242,13 +252,20 @@ def loops_after_withdrawal(
     in_time = (found["days_after"] <= horizon_days) & ~(found["days_before"] <= horizon_days)
     found["liquidates"] = in_time & (found["health_factor"] >= 1)
     found = found.sort_values("debt_usd", ascending=False, kind="stable", ignore_index=True)[list(LOOP_COLUMNS)]
-    missing = int((found["net_carry_before"].isna() | found["net_carry_after"].isna()).sum())
-    found.attrs["notices"] = (
-        [f"{missing} loop accounts have no carry: their equity is not positive, or a rate of their assets is missing"]
-        if missing
-        else []
-    )
+    missing = found.loc[found["net_carry_before"].isna() | found["net_carry_after"].isna(), "account_id"]
+    why = "their equity is not positive, or a rate of their assets is missing"
+    if unknown := _without_own_yield(snapshot, set(missing)):
+        why += f"; give what {', '.join(unknown)} earns by itself"
+    found.attrs["notices"] = [f"{len(missing)} loop accounts have no carry: {why}"] if len(missing) else []
     return found
+
+
+def _without_own_yield(snapshot: Snapshot, accounts: set[str]) -> list[str]:
+    """Symbols of what these accounts hold or owe, of which it is not known what it earns by itself."""
+    legs = snapshot.legs[(snapshot.legs["amount"] > 0) & snapshot.legs["account_id"].isin(list(accounts))]
+    own = own_yields(snapshot)
+    symbols = snapshot.assets.set_index("asset_id")["symbol"]
+    return sorted({str(symbols[asset]) for asset in legs["asset_id"].unique() if math.isnan(own[asset])})
 
 
 def _accounts_of(snapshot: Snapshot, markets: pd.DataFrame) -> set[str]:

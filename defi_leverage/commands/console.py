@@ -287,7 +287,7 @@ MEASURES: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
     "decay": (
-        "Carry and decay of leverage, a year, of equity",
+        "Carry and decay of leverage, a year, of equity; half-life in years",
         (
             ("account", "account_id", account),
             ("venue", "venue", text),
@@ -295,7 +295,7 @@ MEASURES: dict[str, tuple[str, tuple[Column, ...]]] = {
             ("carry", "net_carry", share),
             ("drag", "rebalancing_drag", share),
             ("decay", "decay", share),
-            ("halves in years", "half_life_years", factor),
+            ("half-life", "half_life_years", factor),
         ),
     ),
     "references": (

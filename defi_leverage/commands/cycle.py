@@ -20,8 +20,10 @@ def cycle(
     as_json: JsonOption = False,
 ) -> None:
     """How leverage followed volatility in the scans of a folder, against the leverage that makes cycles of its own."""
+    from defi_leverage.analytics.leverage_history import LEAST_SNAPSHOTS
     from defi_leverage.commands import console
     from defi_leverage.derived_tables import cycle_tables
+    from defi_leverage.errors import SnapshotError
     from defi_leverage.history import load_history
     from defi_leverage.logs import show_progress
     from defi_leverage.plots.cycle import plot_leverage_cycle
@@ -29,8 +31,15 @@ def cycle(
     from defi_leverage.store import encode_table, write_whole
     from defi_leverage.summary import plain
 
+    if not folder.is_dir():
+        raise SnapshotError(f"{folder}: no such folder; name the one that scans are written to, such as out")
     with show_progress() as progress:
         history = load_history(folder, last, progress)
+    if len(history) < LEAST_SNAPSHOTS:
+        raise SnapshotError(
+            f"{folder} has {len(history)} complete scans of the same venues at different times; a line through "
+            f"leverage and volatility needs at least {LEAST_SNAPSHOTS}; scan again later"
+        )
     tables = cycle_tables(history)
     if output:
         for name, table in tables.items():

@@ -2,7 +2,7 @@
 # ruff: noqa: PLC0415 - each command imports what it needs, so that --help answers at once.
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
@@ -17,9 +17,10 @@ from defi_leverage.commands.options import (
     SnapshotArgument,
     load_settings,
     open_snapshot,
+    parse_figures,
     print_json,
 )
-from defi_leverage.errors import ConfigError, SnapshotError
+from defi_leverage.errors import SnapshotError
 
 if TYPE_CHECKING:
     from defi_leverage.config import Config
@@ -101,8 +102,8 @@ def measures(
     loaded = open_snapshot(snapshot)
     configured = known_figures(loaded, settings.measures)
     given: dict[str, Any] = {
-        "volatility": {**configured.volatility, **_parse_figures("--volatility", volatilities)},
-        "expected_return": {**configured.expected_return, **_parse_figures("--expected-return", expected_returns)},
+        "volatility": _overridden(loaded, configured.volatility, "volatility", volatilities),
+        "expected_return": _overridden(loaded, configured.expected_return, "expected return", expected_returns),
         "risk_free_rate": risk_free_rate,
         "target_volatility": target_volatility,
         "gap": gap,
@@ -118,6 +119,16 @@ def measures(
         for key, rows in found.items():
             title, columns = console.MEASURES[key]
             console.print_table(title, columns, rows)
+
+
+def _overridden(
+    snapshot: "Snapshot", configured: Mapping[str, float], field: str, texts: list[str] | None
+) -> Mapping[str, float]:
+    """The configured figures, in place of them those of the command line for what the same asset moves."""
+    from defi_leverage.analytics.drivers import resolve_by_driver
+
+    given = resolve_by_driver(snapshot, parse_figures(f"--{field.replace(' ', '-')}", texts), field)
+    return {**resolve_by_driver(snapshot, configured, field), **given} if given else configured
 
 
 def derived_files(snapshot: "Snapshot", settings: "Config", found: Mapping[str, Any], folder: Path) -> dict[str, bytes]:
@@ -140,28 +151,9 @@ def derived_files(snapshot: "Snapshot", settings: "Config", found: Mapping[str, 
     clusters = pd.DataFrame(found["clusters"], columns=list(CLUSTER_COLUMNS)).astype({"leverage": float})
     figures = known_figures(snapshot, settings.measures)
     tables = derive_tables(snapshot, figures, clusters, fitting, tolerant=True)
-    history = load_history(folder, figures.history)
-    if len(history) >= LEAST_SNAPSHOTS:
-        try:
-            tables |= cycle_tables(history)
-        except SnapshotError as error:
-            log.warning("no leverage cycle: %s", error)
+    try:
+        history = load_history(folder, figures.history)
+        tables |= cycle_tables(history) if len(history) >= LEAST_SNAPSHOTS else {}
+    except SnapshotError as error:  # an old scan that is damaged must not cost the new one its tables
+        log.warning("no leverage cycle: %s", error)
     return {f"{name}.parquet": encode_table(table, "parquet") for name, table in tables.items()}
-
-
-def _parse_figures(option: str, texts: Sequence[str] | None) -> dict[str, float]:
-    """Figures of ASSET=0.6 or ASSET=60%. Raises ConfigError for another form, or an asset named twice."""
-    figures: dict[str, float] = {}
-    for text in texts or ():
-        name, equals, figure = text.rpartition("=")
-        name, figure = name.strip(), figure.strip()
-        try:
-            value = float(figure.removesuffix("%")) / (100 if figure.endswith("%") else 1)
-        except ValueError:
-            equals = ""
-        if not equals or not name:
-            raise ConfigError(f"{option} {text!r}: write it as ASSET=FIGURE, such as WETH=0.6 or WETH=60%")
-        if name in figures:
-            raise ConfigError(f"{option} {text!r}: {name} is given twice; give it one figure")
-        figures[name] = value
-    return figures

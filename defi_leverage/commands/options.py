@@ -12,6 +12,8 @@ import typer
 from defi_leverage.errors import ConfigError, one_line
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from defi_leverage.config import Config
     from defi_leverage.snapshot import Snapshot
 
@@ -29,6 +31,7 @@ __all__ = [
     "load_settings",
     "open_snapshot",
     "parse_accounts",
+    "parse_figures",
     "print_json",
 ]
 
@@ -62,6 +65,25 @@ def parse_accounts(text: str) -> "int | Literal['all', 'grouped']":
     if not text.isdecimal():
         raise ConfigError(f"--accounts {text!r} must be a whole number of at least 0, all or grouped")
     return int(text)
+
+
+def parse_figures(option: str, texts: "Sequence[str] | None") -> dict[str, float]:
+    """Figures by asset of ASSET=0.6 or ASSET=60%. Raises ConfigError for another form, or an asset named twice."""
+    from defi_leverage.config_values import fraction
+
+    figures: dict[str, float] = {}
+    for text in texts or ():
+        name, _, figure = (part.strip() for part in text.rpartition("="))
+        try:
+            value = fraction(figure)
+        except ValueError:
+            name = ""
+        if not name:
+            raise ConfigError(f"{option} {text!r}: write it as ASSET=FIGURE, such as WETH=0.6 or WETH=60%")
+        if name in figures:
+            raise ConfigError(f"{option} {text!r}: {name} is given twice; give it one figure")
+        figures[name] = value
+    return figures
 
 
 def load_settings(path: Path | None) -> "Config":

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from defi_leverage.commands.options import JsonOption, SnapshotArgument, open_snapshot, print_json
+from defi_leverage.commands.options import JsonOption, SnapshotArgument, open_snapshot, parse_figures, print_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,12 +47,13 @@ def rates(
     from defi_leverage.plots.rates import plot_rate_curves
     from defi_leverage.summary import plain
 
-    loaded = with_own_yields(open_snapshot(snapshot), _own_yields(own_yields or []))
+    loaded = with_own_yields(open_snapshot(snapshot), parse_figures("--own-yield", own_yields))
     markets = rates_after_withdrawal(loaded, parse_withdrawals(withdraw), days)
     loops = loops_after_withdrawal(loaded, markets, days)
     notices = [*markets.attrs["notices"], *loops.attrs["notices"]]
     counted = {
         "loops": len(loops),
+        "without_carry": int(loops[["net_carry_before", "net_carry_after"]].isna().any(axis=1).sum()),
         "turn_negative": int(loops["turns_negative"].sum()),
         "turn_negative_debt_usd": float(loops.loc[loops["turns_negative"], "debt_usd"].sum()),
         "liquidate": int(loops["liquidates"].sum()),
@@ -79,8 +80,8 @@ def rates(
         ("account", "account_id", console.account),
         ("loop", "loop", console.text),
         ("debt", "debt_usd", console.usd),
-        ("carry", "net_carry_before", console.change),
-        ("then", "net_carry_after", console.change),
+        ("carry", "net_carry_before", console.share),
+        ("then", "net_carry_after", console.share),
         ("days left", "days_before", console.factor),
         ("then", "days_after", console.factor),
     )
@@ -89,7 +90,8 @@ def rates(
     console.print_table("Markets after the withdrawal", market_columns, found["markets"], "\n".join(limited))
     console.print_table("Loops that it ends", loop_columns, found["loops"], "\n".join(notices))
     console.print_text(
-        f"Of {counted['loops']:,} loop accounts in these markets, {counted['turn_negative']:,} turn negative "
+        f"Of {counted['loops'] - counted['without_carry']:,} loop accounts in these markets whose carry is known, "
+        f"{counted['turn_negative']:,} turn negative "
         f"({console.usd(counted['turn_negative_debt_usd'])} of debt) and {counted['liquidate']:,} fall below a health "
         f"factor of 1 within {days:g} days by interest alone ({console.usd(counted['liquidate_debt_usd'])})."
     )
@@ -130,10 +132,10 @@ def scope(
     venue_columns: tuple[console.Column, ...] = (
         ("shock", "scenario", console.text),
         ("venue", "venue", console.text),
-        ("accounts", "accounts", console.count),
+        ("now", "accounts", console.count),
         ("debt", "debt_usd", console.usd),
         ("share", "share_of_debt", console.share),
-        ("cascade", "accounts_after", console.count),
+        ("then", "accounts_after", console.count),
         ("debt", "debt_usd_after", console.usd),
         ("share", "share_of_debt_after", console.share),
     )
@@ -145,7 +147,9 @@ def scope(
         ("of all there", "share_of_collateral", console.share),
     )
     rows = plain({"rows": both[both["accounts_after"] > 0]})["rows"]
-    console.print_table("What venues could force closed", venue_columns, rows, "\n".join(notices))
+    console.print_table(
+        "What venues could force closed: accounts now, then after the cascade", venue_columns, rows, "\n".join(notices)
+    )
     largest = max(zip(axis.changes, scenarios, strict=True), key=lambda pair: abs(pair[0]))[1]
     assets = [row for row in found["assets"] if (row["scenario"], row["stage"]) == (largest, "cascade")]
     console.print_table(f"Collateral in scope after the cascade of {largest}", asset_columns, assets)
@@ -166,19 +170,6 @@ def _write(
         write_whole(folder / f"{table_name}.parquet", encode_table(table, "parquet"))
     figure = plot(dict(zip(snapshot.venues["venue_id"], snapshot.venues["name"], strict=True)))
     write_whole(folder / f"{name}.png", to_png(figure))
-
-
-def _own_yields(texts: list[str]) -> dict[str, float]:
-    from defi_leverage.contagion.scenario import parse_change
-    from defi_leverage.errors import ConfigError
-
-    yields: dict[str, float] = {}
-    for text in texts:
-        name, _, rate = text.rpartition("=")
-        if not name.strip():
-            raise ConfigError(f"--own-yield {text!r}: write it as ASSET=RATE, such as wstETH=3%")
-        yields[name.strip()] = parse_change(rate, f"--own-yield {text!r}")
-    return yields
 
 
 def _with_venue(snapshot: "Snapshot", table: "pd.DataFrame") -> "pd.DataFrame":

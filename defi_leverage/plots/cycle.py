@@ -36,9 +36,7 @@ def plot_leverage_cycle(history: pd.DataFrame, fit: pd.DataFrame) -> "Figure":
     seen = history.dropna(subset=["volatility"])
     right.scatter(seen["volatility"], seen["leverage"], color=BLUE, s=18, label="a scan")
     variance = np.geomspace(seen["variance"].min() + row["s0"], seen["variance"].max() + row["s0"], 100)
-    per_step = (
-        seen["volatility"].iloc[0] / np.sqrt(seen["variance"].iloc[0]) if seen["variance"].iloc[0] > 0 else np.nan
-    )
+    per_step = seen["volatility"].max() / np.sqrt(seen["variance"].max())
     right.plot(
         np.sqrt(np.maximum(variance - row["s0"], 0)) * per_step,
         row["alpha"] * variance ** row["b"],

@@ -72,6 +72,17 @@ def test_reserves_lower_the_borrowed_share_and_not_the_utilisation() -> None:
     assert (row["utilisation"], row["borrowed_share"]) == pytest.approx((0.8, 2 / 3))
 
 
+def test_who_can_leave_is_told_by_what_is_available() -> None:
+    """v lends out of a hub: all of its own supply is borrowed there, but the hub has 6 of 16 ETH left, more than 5."""
+    held = by_market(book(("v", "ETH", 1.0, 0.03, 10, 6, "hub")))["v", "ETH"]
+    assert (held["withdrawable_share"], held["largest_can_leave"]) == (pytest.approx(6 / 16), True)
+    tight = by_market(book(("v", "ETH", 1.0, 0.03, 10, 4, "hub")))["v", "ETH"]
+    assert tight["largest_can_leave"] is False
+    # the amounts are not known: 40 % of 7 ETH is less than 5
+    unknown = by_market(book(("v", "ETH", 0.6, 0.03, math.nan, math.nan, "")))["v", "ETH"]
+    assert (unknown["withdrawable_share"], unknown["largest_can_leave"]) == (pytest.approx(0.4), False)
+
+
 def test_the_liquidity_of_venues_together() -> None:
     """v lends 3 of 4 ETH and 1,000 of 4,000 USD, 7,000 of 12,000 in all; w lends 500 of 1,000 USD."""
     rates = [("v", "ETH", 0.75, 0.03, 3, 1, ""), ("v", "USD", 0.25, 0.05, 1000, 3000, "")]

@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,7 +27,7 @@ from defi_leverage.analytics.leverage_cycle import (
 from defi_leverage.analytics.leverage_history import calibrate_leverage_cycle, leverage_and_volatility
 from defi_leverage.errors import SnapshotError
 from defi_leverage.snapshot import Snapshot
-from tests.books import make_snapshot
+from tests.books import cell, make_snapshot
 
 # Figures: Aymanns, Caccioli, Farmer & Tan (2016), with the parameters that are the defaults.
 PAPER = LeverageCycle()
@@ -177,6 +178,20 @@ def test_a_history_gives_back_the_rule_that_made_it() -> None:
     assert found.actual_leverage == pytest.approx(series["leverage"].iloc[-1])
     assert found.critical_leverage == pytest.approx(critical_leverage(replace(PAPER, b=found.b)))
     assert found.headroom == pytest.approx(found.critical_leverage / found.actual_leverage - 1)
+
+
+def test_a_venue_that_is_added_is_no_change_of_leverage() -> None:
+    told = history(0.9, -0.3, [0.2, -0.5, 0.1, 0.7])
+    positions = [({"ETH": 10.0}, {"USD": 1.0}), ({"ETH": 100.0}, {"USD": 50.0})]
+    (time, last), first = told[-1], told[0][1]
+    price = cell(last.feeds.set_index("feed_id"), "ETH", "price_usd")
+    debt = float(last.legs.loc[last.legs["side"] == "debt", "amount"].iloc[0])
+    positions[0][1]["USD"] = debt
+    more = make_snapshot({"ETH": price, "USD": 1.0}, positions, venue_of=[str(first.venues["venue_id"].iloc[0]), "new"])
+    grown = leverage_and_volatility([*told[:-1], (time, more)])
+    pd.testing.assert_frame_equal(grown, leverage_and_volatility(told))
+    with pytest.raises(SnapshotError, match="no venue is in every snapshot"):
+        leverage_and_volatility([*told[:-1], (time, make_snapshot({"ETH": price}, [({"ETH": 1}, {})], venue_of=["w"]))])
 
 
 def test_a_longer_time_between_snapshots_is_more_of_the_same_variance() -> None:

@@ -149,6 +149,9 @@ def test_a_volatility_names_one_asset() -> None:
         liquidation_prices(book, {"ETH": -0.1})
     with pytest.raises(SnapshotError, match="no asset 'ETX'"):
         liquidation_prices(book, {"ETX": 0.1})
+    for days in (0, -1, math.inf, math.nan):
+        with pytest.raises(ScenarioError, match=r"horizon_days .* must be above 0 and finite"):
+            liquidation_prices(book, {"ETH": 0.6}, days)
 
 
 def test_the_tables_are_for_a_notebook() -> None:

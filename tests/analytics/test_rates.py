@@ -147,6 +147,9 @@ def test_an_adaptive_curve_may_have_bounds_of_its_own() -> None:
 def test_curves_that_cannot_be_drawn_are_refused() -> None:
     with pytest.raises(SnapshotError, match="'cubic' is no known curve; use one of fixed, kinked"):
         borrow_rate("cubic", {}, 0.5)
+    for wrong, shown in (("0.1", "'0.1'"), (math.nan, "nan"), (None, "None")):
+        with pytest.raises(SnapshotError, match=f"of 'kinked': slope1 is {shown}; write a number"):
+            borrow_rate("kinked", AAVE | {"slope1": wrong}, 0.5)  # type: ignore[arg-type]
     with pytest.raises(SnapshotError, match="are base; give base, optimal, slope1, slope2"):
         borrow_rate("kinked", {"base": 0.0, "fee": 0.1}, 0.5)
 
@@ -228,8 +231,14 @@ def test_questions_without_an_answer_are_refused() -> None:
         rates_after_withdrawal(snapshot, {})
     with pytest.raises(ScenarioError, match="at most 1"):
         rates_after_withdrawal(snapshot, {"ETH": 1.5})
+    with pytest.raises(ScenarioError, match="horizon_days inf must be above 0 and finite"):
+        rates_after_withdrawal(snapshot, {"ETH": 0.1}, math.inf)
     with pytest.raises(ScenarioError, match="horizon_days 0"):
         rates_after_withdrawal(snapshot, {"ETH": 0.1}, horizon_days=0)
+    with pytest.raises(ScenarioError, match=r"withdrawal eth=0.2: ETH is named twice"):
+        rates_after_withdrawal(snapshot, {"ETH": 0.1, "eth": 0.2})
+    with pytest.raises(ScenarioError, match=r"own yield lst=0.04: LST is given twice"):
+        with_own_yields(snapshot, {"LST": 0.03, "lst": 0.04})
     with pytest.raises(SnapshotError, match="no asset 'DOGE'"):
         rates_after_withdrawal(snapshot, {"DOGE": 0.1})
 

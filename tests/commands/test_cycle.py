@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,10 @@ def test_too_short_a_history_is_one_error(tmp_path: Path) -> None:
     scans(tmp_path, 2)
     code, _, err = run("cycle", tmp_path)
     assert code == 2
-    assert "history has 2 snapshots" in one_error(err)
+    assert "has 2 complete scans of the same venues at different times" in one_error(err)
+    code, _, err = run("cycle", tmp_path / "nowhere")
+    assert code == 2
+    assert "nowhere: no such folder" in one_error(err)
 
 
 def test_a_critical_leverage_that_there_is_none_of_is_not_drawn(tmp_path: Path) -> None:
@@ -64,6 +68,17 @@ def test_a_critical_leverage_that_there_is_none_of_is_not_drawn(tmp_path: Path) 
     for critical, lines in ((float("inf"), 1), (8.8, 2)):
         figure = plot_leverage_cycle(times, pd.DataFrame([row | {"critical_leverage": critical}]))
         assert len(figure.axes[0].get_lines()) == lines
+
+
+def test_the_fit_is_drawn_where_prices_stood_still_at_first() -> None:
+    variance = np.array([np.nan, 0.0, 0.025, 0.1])
+    times = pd.DataFrame({"time": [START + timedelta(days=day) for day in range(4)], "leverage": [2.0, 2.0, 1.9, 1.8]})
+    times = times.assign(variance=variance, volatility=np.sqrt(variance / 0.1))
+    fit = {"alpha": 1.0, "b": -0.5, "s0": 1e-6, "r_squared": 1.0, "critical_leverage": 8.8}
+    (line,) = plot_leverage_cycle(times, pd.DataFrame([fit])).axes[1].get_lines()
+    x, y = (np.asarray(values, float) for values in line.get_data())
+    assert x[[0, -1]] == pytest.approx([0.0, 1.0], abs=1e-6)
+    assert y[-1] == pytest.approx((0.1 + 1e-6) ** -0.5)
 
 
 def test_run_adds_the_tables_of_its_own_scans(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,3 +100,34 @@ def test_run_adds_the_tables_of_its_own_scans(tmp_path: Path, monkeypatch: pytes
     assert (rates["withdrawn"] / rates["supplied"]).to_numpy(float) == pytest.approx(np.full(len(rates), 0.1))
     assert pd.read_parquet("out/measures/decay.parquet")["rebalancing_drag"].notna().any()
     assert json.loads(out)["files"][-1] == "out/summary.json"
+
+
+def test_a_damaged_scan_of_before_costs_the_new_one_no_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scans(Path("out"), 3)
+    next(Path("out").glob("2026-01-02*/legs.parquet")).write_bytes(b"cut off")
+    Path("config.toml").write_text("output = 'out'\n[[scenarios]]\nname = 'x'\nshocks = {WETH = -0.1}\n")
+    code, _, err = run("run", "--json")
+    assert code == 0, err
+    assert "no leverage cycle: " in err
+    assert "legs.parquet is truncated" in err
+    assert Path("out/summary.json").is_file()
+    assert Path("out/measures/scope_venues.parquet").is_file()
+    Path("config.toml").write_text("output = 'out'\n")  # without scenarios there is no scope: the old one goes
+    code, out, _ = run("run", "--json")
+    assert code == 0
+    assert not Path("out/measures/scope_venues.parquet").exists()
+    written = {name for name in json.loads(out)["files"] if name.startswith("out/measures/")}
+    assert written == {str(path) for path in Path("out/measures").iterdir()}
+
+
+def test_an_interrupt_among_the_measures_keeps_what_was_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("config.toml").write_text("output = 'out'\n")
+    with mock.patch("defi_leverage.cli.derived_files", side_effect=KeyboardInterrupt):
+        code, _, err = run("run", "--json")
+    assert code == 4
+    assert "interrupted during figures and measures; what was finished is in out" in one_error(err)
+    found = json.loads(Path("out/summary.json").read_text())
+    assert "out/leverage.png" in found["files"]
+    assert found["clusters"]

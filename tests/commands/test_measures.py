@@ -2,6 +2,7 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 
@@ -78,13 +79,27 @@ def test_what_is_borrowed_of_each_pool_and_venue() -> None:
     assert "of liquidity" in out
 
 
+def test_the_command_line_goes_before_the_configuration(tmp_path: Path) -> None:
+    config = tmp_path / "config.toml"
+    config.write_text("[measures]\nvolatility = {WETH = '60%', WBTC = '50%', USDC = 0}\n")
+    for name in ("WETH", "weth", "wstETH"):  # which moves with WETH
+        code, out, err = run(
+            *("measures", "sample", "--table", "prices", "--config", config, "--volatility", f"{name}=70%", "--json")
+        )
+        assert code == 0, err
+        used = {(row["symbol"], row["volatility"]) for row in json.loads(out)["prices"]}
+        assert used == {("WETH", 0.7), ("WBTC", 0.5), ("USDC", 0.0), ("DAI", None)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--volatility", "WETH"], "--volatility 'WETH': write it as ASSET=FIGURE"),
         (["--volatility", "WETH=high"], "write it as ASSET=FIGURE"),
         (["--volatility", "WETH=0.6", "--volatility", "WETH=0.7"], "WETH is given twice"),
-        (["--table", "prices", "--volatility", "WETH=nan"], "volatility WETH=nan: write a yearly fraction"),
+        (["--table", "prices", "--volatility", "WETH=nan"], "--volatility 'WETH=nan': write it as ASSET=FIGURE"),
+        (["--table", "prices", "--volatility", "WETH=-0.6"], "volatility WETH=-0.6: write a yearly fraction"),
+        (["--table", "prices", "--horizon-days", "inf"], "horizon_days inf must be above 0 and finite"),
         (["--table", "prices", "--volatility", "WETX=0.5"], "no asset 'WETX'"),
         (["--table", "references", "--mean-jump", "0.05"], "mean jump 0.05: give both, or neither"),
         (["--table", "references", "--gap", "2"], "gap 2.0 must be above 0 and at most 1"),

@@ -31,6 +31,34 @@ def test_rates_after_a_withdrawal() -> None:
     assert f"{found['summary']['turn_negative']:,} turn negative" in " ".join(out.split())
 
 
+def test_loops_without_a_carry_are_not_said_to_stay_positive() -> None:
+    arguments = ("rates", "sample", "--withdraw", "WETH=100%")
+    summary = json.loads(run(*arguments, "--json")[1])["summary"]
+    assert 0 < summary["without_carry"] <= summary["loops"]
+    text = " ".join(run(*arguments)[1].split())
+    assert f"Of {summary['loops'] - summary['without_carry']:,} loop accounts in these markets whose carry is" in text
+    assert "give what wstETH earns by itself" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("scope", "sample", "--shock", "WETH"),
+        ("rates", "sample", "--withdraw", "WETH=80%", "--own-yield", "wstETH=3%"),
+        ("measures", "sample"),
+        ("measures", "sample", "--table", "decay", "--volatility", "WETH=60%", "--volatility", "USDC=0"),
+        ("measures", "sample", "--table", "prices", "--volatility", "WETH=60%", "--volatility", "USDC=0"),
+    ],
+)
+def test_80_columns_hold_every_figure(arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    for columns in ("80", "200"):
+        monkeypatch.setenv("COLUMNS", columns)
+        out = run(*arguments)[1]
+        shown.append({word for word in out.split() if any(letter.isdigit() for letter in word)})
+    assert shown[0] == shown[1] != set()
+
+
 def test_scope_of_a_ladder() -> None:
     code, out, _ = run("scope", "sample", "--shock", "WETH=-10%,-30%", "--json")
     found = json.loads(out)
@@ -48,7 +76,13 @@ def test_scope_of_a_ladder() -> None:
     ("arguments", "words"),
     [
         (("rates", "sample", "--withdraw", "USDC"), "write it as ASSET=SHARE"),
-        (("rates", "sample", "--withdraw", "USDC=20%", "--own-yield", "3%"), "write it as ASSET=RATE"),
+        (("rates", "sample", "--withdraw", "USDC=20%", "--own-yield", "3%"), "--own-yield '3%': write it as ASSET="),
+        (("rates", "sample", "--withdraw", "USDC=20%", "--own-yield", "wstETH=nan"), "write it as ASSET="),
+        (
+            ("rates", "sample", "--withdraw", "USDC=20%", "--own-yield", "wstETH=3%", "--own-yield", "wstETH=4%"),
+            "wstETH is given twice",
+        ),
+        (("rates", "sample", "--withdraw", "USDC=20%", "--days", "inf"), "horizon_days inf must be above 0 and finite"),
         (("rates", "sample", "--withdraw", "USDC=20%", "--days", "0"), "must be above 0"),
         (("scope", "sample", "--shock", "DOGE"), "no asset 'DOGE'"),
     ],
