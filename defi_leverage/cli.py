@@ -143,19 +143,20 @@ def run(
                 snapshot, settings.stress, folder / "stress", progress=progress, tolerant=True
             )
             found["interrupted"] = found["stress"]["interrupted"]
-    graph = build_graph(snapshot)
-    files = [folder / f"graph.{item.value}" for item in GraphFormat]
-    for item, file in zip(GraphFormat, files, strict=True):
-        export_graph(graph, file, item.value)
-    if not found["interrupted"]:
-        try:
+    files: list[Path] = []
+    try:
+        graph = build_graph(snapshot)
+        for item in GraphFormat:
+            export_graph(graph, folder / f"graph.{item.value}", item.value)
+            files.append(folder / f"graph.{item.value}")
+        if not found["interrupted"]:
             for name, content in draw(snapshot, graph, settings, found).items():
+                write_whole(folder / name, content)
                 files.append(folder / name)
-                write_whole(files[-1], content)
             derived = derived_files(snapshot, settings, found, folder)
             files += save_report(folder / "measures", {"snapshot": str(path)}, derived)
-        except KeyboardInterrupt:  # what was found by then is still written
-            found["interrupted"] = "figures and measures"
+    except KeyboardInterrupt:  # what was found by then is still written
+        found["interrupted"] = found["interrupted"] or "graph, figures and measures"
     files.append(folder / "summary.json")
     found["files"] = [str(file) for file in files]
     write_whole(files[-1], encode(found).encode())

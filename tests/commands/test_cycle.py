@@ -127,7 +127,7 @@ def test_an_interrupt_among_the_measures_keeps_what_was_found(tmp_path: Path, mo
     with mock.patch("defi_leverage.cli.derived_files", side_effect=KeyboardInterrupt):
         code, _, err = run("run", "--json")
     assert code == 4
-    assert "interrupted during figures and measures; what was finished is in out" in one_error(err)
+    assert "interrupted during graph, figures and measures; what was finished is in out" in one_error(err)
     found = json.loads(Path("out/summary.json").read_text())
     assert "out/leverage.png" in found["files"]
     assert found["clusters"]
