@@ -17,7 +17,8 @@ from defi_leverage.analytics.concentration import concentration_measures
 from defi_leverage.analytics.decay import leverage_decay
 from defi_leverage.analytics.dependency import dependency_measures
 from defi_leverage.analytics.figures import Figures
-from defi_leverage.analytics.leverage_history import calibrate_leverage_cycle, leverage_and_volatility
+from defi_leverage.analytics.leverage_cycle import LeverageCycle
+from defi_leverage.analytics.leverage_history import fit_leverage_cycle, leverage_and_volatility
 from defi_leverage.analytics.markets import market_measures, venue_measures
 from defi_leverage.analytics.positions import liquidation_prices, position_measures
 from defi_leverage.analytics.rates import loops_after_withdrawal, rates_after_withdrawal, withdrawable_assets
@@ -111,7 +112,9 @@ def cycle_tables(history: Sequence[tuple[datetime, Snapshot]]) -> dict[str, pd.D
 
     `history`: at least three snapshots in order of time. Raises SnapshotError as these functions do.
     """
-    found = calibrate_leverage_cycle(history)
+    model = LeverageCycle()
+    series = leverage_and_volatility(history, model.d)
+    found = fit_leverage_cycle(series, model)
     fit = {item.name: getattr(found, item.name) for item in fields(found) if item.name != "model"}
-    series = leverage_and_volatility(history).reset_index()
-    return {"leverage_history": series, "leverage_cycle": pd.DataFrame([fit | {"s0": found.model.s0}])}
+    table = pd.DataFrame([fit | {"s0": model.s0}])
+    return {"leverage_history": series.reset_index(), "leverage_cycle": table}

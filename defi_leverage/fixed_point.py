@@ -32,6 +32,7 @@ __all__ = [
     "ray_mul_floor",
     "wad_div",
     "wad_mul",
+    "yearly_ray",
 ]
 
 BPS = 10_000
@@ -150,3 +151,8 @@ def compounded_interest_v3_4(rate_ray: int, seconds: int) -> int:
     """
     x = rate_ray * seconds // SECONDS_PER_YEAR
     return RAY + x + ray_mul(x, x // 2 + ray_mul(x, x // 6))
+
+
+def yearly_ray(rate_wad: int) -> int:
+    """A rate in wad a second as a yearly one in ray, not compounded."""
+    return rate_wad * SECONDS_PER_YEAR * (RAY // WAD)

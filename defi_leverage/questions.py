@@ -1,10 +1,10 @@
 """Questions to contracts whose answer may be missing: where a function is not there, the answer is None."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from defi_leverage.abi import Abi, load_abi
-from defi_leverage.chain import Chain
+from defi_leverage.chain import Call, Chain
 from defi_leverage.errors import DecodeError, one_line
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "ask_all",
     "ask_each",
     "ask_list",
+    "call_in_parts",
     "decode",
     "decode_all",
     "decode_symbol",
@@ -25,6 +26,7 @@ NOBODY = "0x" + "00" * 20
 Question = tuple[str, str, tuple[Any, ...]]  # contract, function, arguments
 
 _LONGEST_SYMBOL = 64
+_PART = 20_000  # calls between two reports of progress
 _Key = TypeVar("_Key")
 
 
@@ -92,3 +94,15 @@ async def probe(
     asked = {contract: [(contract, name, ()) for name in functions] for contract in contracts}
     told = await ask_each(chain, abi, asked)
     return {contract: dict(zip(functions, answers, strict=True)) for contract, answers in told.items()}
+
+
+async def call_in_parts(
+    chain: Chain, calls: Sequence[Call], stage: str, progress: Callable[[str, int, int], None]
+) -> list[bytes | None]:
+    """The raw answer of each call, None where it fails; `progress` is told (stage, done, total) after each part."""
+    answers: list[bytes | None] = []
+    progress(stage, 0, len(calls))
+    for start in range(0, len(calls), _PART):
+        answers += await chain.call(calls[start : start + _PART])
+        progress(stage, len(answers), len(calls))
+    return answers

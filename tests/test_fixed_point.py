@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from defi_leverage import fixed_point as fp
-from defi_leverage.fixed_point import BPS, RAY, WAD
+from defi_leverage.fixed_point import BPS, RAY, WAD, yearly_ray
 from tests.devnet.session import Devnet
 
 AMOUNTS = st.integers(0, 2**128 - 1)
@@ -147,3 +147,7 @@ def test_what_may_be_borrowed_is_that_of_the_pool(devnet: Devnet, key: str) -> N
         assert available == max(0, fp.percent_mul(collateral, ltv) - debt)
         if debt:
             assert health_factor == fp.wad_div(fp.percent_mul(collateral, threshold), debt)
+
+
+def test_a_rate_a_second_is_so_many_times_as_much_a_year() -> None:
+    assert yearly_ray(3) == 3 * 31_536_000 * 10**9

@@ -18,7 +18,13 @@ from defi_leverage.errors import SnapshotError
 from defi_leverage.health import account_health, leg_values
 from defi_leverage.snapshot import Snapshot
 
-__all__ = ["LEAST_SNAPSHOTS", "Calibration", "calibrate_leverage_cycle", "leverage_and_volatility"]
+__all__ = [
+    "LEAST_SNAPSHOTS",
+    "Calibration",
+    "calibrate_leverage_cycle",
+    "fit_leverage_cycle",
+    "leverage_and_volatility",
+]
 
 LEAST_SNAPSHOTS = 3
 _LARGEST_EXPONENT = 700.0  # of a float
@@ -117,16 +123,23 @@ def _basket_return(before: Snapshot, after: Snapshot, time: datetime, venues: se
 def calibrate_leverage_cycle(
     history: Sequence[tuple[datetime, Snapshot]], model: LeverageCycle | None = None
 ) -> Calibration:
-    """alpha and b by least squares of log leverage on log (variance + s0), and critical against actual leverage.
+    """`fit_leverage_cycle` on the `leverage_and_volatility` of a history. Raises SnapshotError as these do.
 
     `history`: (time, snapshot) in order of time, at least three. `model`: all other parameters, the paper's by default;
-    the actual leverage is to be held against the critical one of that model, not against the world's. Raises
-    SnapshotError as `leverage_and_volatility`, and where the variance never changes, so that no slope can be told.
+    the actual leverage is to be held against the critical one of that model, not against the world's.
     """
     base = model or LeverageCycle()
-    series = leverage_and_volatility(history, base.d)
+    return fit_leverage_cycle(leverage_and_volatility(history, base.d), base)
+
+
+def fit_leverage_cycle(series: pd.DataFrame, model: LeverageCycle) -> Calibration:
+    """alpha and b by least squares of log leverage on log (variance + s0), and critical against actual leverage.
+
+    `series`: of `leverage_and_volatility`, with the decay of `model`. Raises SnapshotError where the variance never
+    changes, so that no slope can be told, or no alpha is a number.
+    """
     seen = series.dropna()
-    across = np.log(seen["variance"].to_numpy(float) + base.s0)
+    across = np.log(seen["variance"].to_numpy(float) + model.s0)
     along = np.log(seen["leverage"].to_numpy(float))
     if np.ptp(across) < 1e-9:
         raise SnapshotError(
@@ -142,7 +155,7 @@ def calibrate_leverage_cycle(
         )
     spread = float(((along - along.mean()) ** 2).sum())
     missed = float(((along - intercept - b * across) ** 2).sum())
-    fitted = replace(base, alpha=math.exp(intercept), b=b)
+    fitted = replace(model, alpha=math.exp(intercept), b=b)
     critical, actual = critical_leverage(fitted), float(series["leverage"].iloc[-1])
     return Calibration(
         alpha=fitted.alpha,

@@ -4,12 +4,12 @@ One pass of the compiled round (`contagion.cascade_kernels`) a pair: those who a
 as having had their turn, so that of those below 1 in its second state only the others are liquidated.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from defi_leverage.contagion.absorb_rules import liquity_v1, liquity_v2
+from defi_leverage.contagion.absorption import redistributes
 from defi_leverage.contagion.apart import restrict_book, scenarios_at_once
 from defi_leverage.contagion.book import Book, Bools, Floats, Ints
 from defi_leverage.contagion.cascade_kernels import add_stretches, liquidate_round
@@ -28,9 +28,6 @@ from defi_leverage.contagion.kernels import health_factors
 from defi_leverage.contagion.lanes import LANES, tile_prices
 from defi_leverage.contagion.layout import CompactBook, lay_out
 from defi_leverage.contagion.pair_kernels import rule_tables
-
-if TYPE_CHECKING:
-    from functools import partial
 
 __all__ = ["CrossingBook", "crossing_flows", "prepare_crossings"]
 
@@ -63,7 +60,7 @@ def prepare_crossings(book: Book) -> CrossingBook:
     """What is returned serves one caller at a time."""
     compact, (kinds, parameters) = lay_out(book), rule_tables(book.rules)
     apart = np.isin(book.account_venue, np.flatnonzero(kinds < 0))
-    takes_over = np.array([cast("partial[Any]", rule).func in (liquity_v1, liquity_v2) for rule in book.rules], bool)
+    takes_over = np.array([redistributes(rule) for rule in book.rules], bool)
     width = scenarios_at_once(compact.accounts, LANES)
     return CrossingBook(
         book, compact, kinds, parameters, apart, restrict_book(book, apart), takes_over,

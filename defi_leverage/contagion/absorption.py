@@ -1,6 +1,7 @@
 """Whole accounts closed by their venue's rule: what the rule answers, carried out on the legs of a book."""
 
-from typing import TYPE_CHECKING, cast
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,7 +14,7 @@ from defi_leverage.contagion.records import Liquidations, VenueState
 if TYPE_CHECKING:
     from functools import partial
 
-__all__ = ["absorb"]
+__all__ = ["absorb", "redistributes"]
 
 _Takers = dict[int, tuple[Ints, Ints, Floats]]  # account -> others' collateral legs, debt legs, and their shares
 
@@ -73,10 +74,14 @@ def absorb(
     return rows, bad, done.put_up
 
 
+def redistributes(rule: Callable[..., Any]) -> bool:
+    """Whether a venue's healthy accounts take over what its rule closes."""
+    return cast("partial[Absorption]", rule).func in (liquity_v1, liquity_v2)
+
+
 def _takers(book: Book, venue: int, amount: Floats, legs: Ints, healthy: Bools) -> _Takers:
     """Who takes over what is redistributed of an account of one collateral and one debt: pro rata to collateral."""
-    rule = cast("partial[Absorption]", book.rules[venue]).func
-    if rule not in (liquity_v1, liquity_v2):
+    if not redistributes(book.rules[venue]):
         return {}
     at_venue = healthy & (book.account_venue == venue)
     theirs = at_venue[book.leg_account] & (amount > 0) & (book.is_debt | (book.weight > 0))

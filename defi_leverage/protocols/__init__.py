@@ -11,16 +11,32 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Protocol
 
+from defi_leverage.abi import checksum_address
 from defi_leverage.errors import ConfigError, ReaderError
-from defi_leverage.reading import Deployment, Reading
+from defi_leverage.reading import Deployment, Reading, VenueReading
 
 if TYPE_CHECKING:
     from defi_leverage.chain import Chain
 
-__all__ = ["Progress", "Reader", "deployment_error", "load_reader", "reader_names", "reader_options", "silence"]
+__all__ = [
+    "DeploymentError",
+    "Progress",
+    "Reader",
+    "deployment_error",
+    "load_reader",
+    "reader_names",
+    "reader_options",
+    "root_address",
+    "root_contract",
+    "silence",
+    "without_figures",
+]
 
 Progress = Callable[[str, int, int], None]
 """Told (stage, done, total) as a reader goes on."""
+
+DeploymentError = Callable[["Chain", Deployment, str], ReaderError]
+"""`deployment_error` with a remedy put in."""
 
 
 def deployment_error(chain: "Chain", deployment: Deployment, fault: str, remedy: str) -> ReaderError:
@@ -29,6 +45,41 @@ def deployment_error(chain: "Chain", deployment: Deployment, fault: str, remedy:
         f"{deployment.address} {fault} on {chain.name} at block {chain.block.number}. {remedy}",
         address=deployment.address,
         block=chain.block.number,
+    )
+
+
+def root_address(chain: "Chain", deployment: Deployment, error: DeploymentError) -> str:
+    """The deployment's address, checksummed. Raises what `error` makes of its fault where it is none."""
+    try:
+        return checksum_address(deployment.address)
+    except ValueError:
+        raise error(chain, deployment, "is not an address") from None
+
+
+async def root_contract(chain: "Chain", deployment: Deployment, error: DeploymentError) -> str:
+    """The same where there is a contract. Raises what `error` makes of its fault where there is none at the block."""
+    address = root_address(chain, deployment, error)
+    if not await chain.code(address):
+        raise error(chain, deployment, "has no code")
+    return address
+
+
+def without_figures(chain: "Chain", venue: VenueReading, gaps: dict[str, str], failed: dict[str, str]) -> Reading:
+    """What is missing of a deployment whose markets are venues: a reading of `gaps` and `failed` alone."""
+    return Reading(
+        chain=f"eip155:{chain.chain_id}",
+        block_number=chain.block.number,
+        block_hash=chain.block.hash,
+        block_timestamp=chain.block.timestamp,
+        venue=venue,
+        assets=(),
+        feeds=(),
+        backing=(),
+        markets=(),
+        accounts=(),
+        found=len(failed),
+        failed=failed,
+        gaps=gaps,
     )
 
 

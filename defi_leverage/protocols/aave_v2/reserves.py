@@ -4,9 +4,9 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols import deployment_error, root_contract
 from defi_leverage.protocols.aave_v2.rate_curves import read_curves
 from defi_leverage.protocols.aave_v3.pool import Pool
 from defi_leverage.protocols.aave_v3.reserves import Reserve, describe_reserves
@@ -30,12 +30,7 @@ async def find_pool(chain: Chain, deployment: Deployment) -> Pool:
     Raises ReaderError where the address is not one.
     """
     abi = load_abi("aave_v2")
-    try:
-        provider = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
-    if not await chain.code(provider):
-        raise _error(chain, deployment, "has no code")
+    provider = await root_contract(chain, deployment, _error)
     pool, oracle = await ask(chain, abi, [(provider, "getLendingPool", ()), (provider, "getPriceOracle", ())])
     if pool in (None, NOBODY):
         raise _error(chain, deployment, "names no lending pool")

@@ -9,10 +9,9 @@ from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
 from defi_leverage.protocols.aave_v3.health import Holder
 from defi_leverage.protocols.aave_v3.reserves import Reserve
+from defi_leverage.questions import call_in_parts
 
 __all__ = ["Openings", "find_candidates", "read_holders"]
-
-_PART = 20_000  # calls between two reports of progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,9 @@ async def read_holders(
     )
     words = sorted(candidates)  # 32 bytes as hexadecimal, as topics are
     arguments = [bytes.fromhex(word[2:]) for word in words]
-    answers = await _call(chain, [(pool, select_configuration + word) for word in arguments], "accounts", progress)
+    answers = await call_in_parts(
+        chain, [(pool, select_configuration + word) for word in arguments], "accounts", progress
+    )
     holders = [
         Holder("0x" + word[-40:], _integer(answer, 1) or 0, fault=_unless(answer, "configuration"))
         for word, answer in zip(words, answers, strict=True)
@@ -100,7 +101,7 @@ async def read_holders(
     ]
     selectors = (select_data, select_mode) if has_categories else (select_data,)
     calls = [(pool, selector + word) for _, word in found for selector in selectors]
-    reports = iter(await _call(chain, calls, "health", progress))
+    reports = iter(await call_in_parts(chain, calls, "health", progress))
     for holder, _ in found:
         data = next(reports)
         holder.address = checksum_address(holder.address)
@@ -141,21 +142,14 @@ async def _read_balances(
                 if reserve.stable_debt_token:
                     places.append((holder, holder.stable_debts, reserve))
                     calls.append((reserve.stable_debt_token, plain + word))
-    for (holder, book, reserve), answer in zip(places, await _call(chain, calls, "balances", progress), strict=True):
+    for (holder, book, reserve), answer in zip(
+        places, await call_in_parts(chain, calls, "balances", progress), strict=True
+    ):
         balance = _integer(answer, 1)
         if balance is None:
             holder.fault = f"its {reserve.symbol} balance cannot be read"
         elif balance:
             book[reserve.index] = balance
-
-
-async def _call(chain: Chain, calls: Sequence[Call], stage: str, progress: Progress) -> list[bytes | None]:
-    answers: list[bytes | None] = []
-    progress(stage, 0, len(calls))
-    for start in range(0, len(calls), _PART):
-        answers += await chain.call(calls[start : start + _PART])
-        progress(stage, len(answers), len(calls))
-    return answers
 
 
 def _bits(flags: int) -> Iterator[tuple[int, int]]:

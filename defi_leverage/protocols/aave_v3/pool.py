@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
-from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols import deployment_error, root_contract
 from defi_leverage.questions import NOBODY, ask
 from defi_leverage.reading import Deployment
 
@@ -47,12 +47,7 @@ async def find_pool(chain: Chain, deployment: Deployment) -> Pool:
     Raises ReaderError where the address is not one, or where the market's prices are not in USD.
     """
     abi = load_abi("aave_v3")
-    try:
-        provider = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
-    if not await chain.code(provider):
-        raise _error(chain, deployment, "has no code")
+    provider = await root_contract(chain, deployment, _error)
     pool, oracle = await ask(chain, abi, [(provider, "getPool", ()), (provider, "getPriceOracle", ())])
     if pool in (None, NOBODY):
         raise _error(chain, deployment, "names no pool")

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import BPS, RAY, mul_div_down, mul_div_up, ray_mul_ceil, ray_mul_floor
-from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols import deployment_error, root_contract
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.protocols.aave_v4.rate_curves import Loans
 from defi_leverage.questions import NOBODY, Question, ask
@@ -74,12 +74,7 @@ class Reserve:
 
 async def find_spoke(chain: Chain, deployment: Deployment) -> Spoke:
     """The spoke behind the address. Raises ReaderError where it is none of Aave v4."""
-    try:
-        address = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
-    if not await chain.code(address):
-        raise _error(chain, deployment, "has no code")
+    address = await root_contract(chain, deployment, _error)
     abi = load_abi("aave_v4")
     names = ("ORACLE", "getReserveCount", "getLiquidationConfig")
     oracle, count, config = await ask(chain, abi, [(address, name, ()) for name in names])

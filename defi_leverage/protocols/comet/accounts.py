@@ -8,10 +8,10 @@ from defi_leverage.chain import Call, Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
 from defi_leverage.protocols.comet.market import Comet
+from defi_leverage.questions import call_in_parts
 
 __all__ = ["Holder", "find_candidates", "read_holders"]
 
-_PART = 20_000  # calls between two reports of progress
 _IN_EXTENSION = 16  # assetsIn has so many bits, those of further assets are in the byte `_reserved`
 
 
@@ -63,7 +63,7 @@ async def read_holders(chain: Chain, comet: Comet, candidates: Sequence[str], pr
     }
     judge = abi.function("isLiquidatable").selector
     words = {address: address_word(address) for address in candidates}
-    answers = await _call(
+    answers = await call_in_parts(
         chain, [(comet.address, selectors["userBasic"] + word) for word in words.values()], "accounts", progress
     )
     holders: list[Holder] = []
@@ -87,7 +87,7 @@ async def read_holders(chain: Chain, comet: Comet, candidates: Sequence[str], pr
             places.append((holder, offset))
             token = address_word(comet.collaterals[offset].address)
             calls.append((comet.address, selectors["userCollateral"] + word + token))
-    for (holder, offset), answer in zip(places, await _call(chain, calls, "balances", progress), strict=True):
+    for (holder, offset), answer in zip(places, await call_in_parts(chain, calls, "balances", progress), strict=True):
         if answer is None or len(answer) != 64:
             holder.fault = f"its {comet.collaterals[offset].symbol} balance cannot be read"
         elif _integer(answer, 0):
@@ -113,7 +113,7 @@ async def _read_views(
             calls.append((comet.address, view + word))
         if holder.principal < 0:
             calls.append((comet.address, judge + word))
-    answers = iter(await _call(chain, calls, "health", progress))
+    answers = iter(await call_in_parts(chain, calls, "health", progress))
     for holder in holders:
         if holder.principal:
             balance = next(answers)
@@ -124,15 +124,6 @@ async def _read_views(
         if holder.principal < 0:
             verdict = next(answers)
             holder.liquidatable = bool(_integer(verdict, 0)) if verdict and len(verdict) == 32 else None
-
-
-async def _call(chain: Chain, calls: Sequence[Call], stage: str, progress: Progress) -> list[bytes | None]:
-    answers: list[bytes | None] = []
-    progress(stage, 0, len(calls))
-    for start in range(0, len(calls), _PART):
-        answers += await chain.call(calls[start : start + _PART])
-        progress(stage, len(answers), len(calls))
-    return answers
 
 
 def _bits(flags: int) -> Iterator[int]:

@@ -6,9 +6,9 @@ an index in 1e15, rates are in wad a second, factors in wad; everything is round
 
 from dataclasses import dataclass, replace
 
-from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD, mul_div_down
+from defi_leverage.fixed_point import WAD, mul_div_down
 
-__all__ = ["INDEX_SCALE", "NO_DEBT", "Totals", "accrue", "health_factor", "present_value", "yearly_rate"]
+__all__ = ["INDEX_SCALE", "NO_DEBT", "Totals", "accrue", "health_factor", "present_value"]
 
 INDEX_SCALE = 10**15  # BASE_INDEX_SCALE
 NO_DEBT = 2**256 - 1
@@ -53,8 +53,3 @@ def health_factor(weighted: int, debt: int) -> int:
     debt that rounds to a value of nothing is none to the contract.
     """
     return mul_div_down(weighted, WAD, debt) if debt else NO_DEBT
-
-
-def yearly_rate(rate: int) -> int:
-    """A rate in wad a second as a yearly one in ray."""
-    return rate * SECONDS_PER_YEAR * (RAY // WAD)

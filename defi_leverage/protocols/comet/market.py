@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import WAD, mul_div_down
-from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols import deployment_error, root_contract
 from defi_leverage.protocols.comet.arithmetic import Totals, accrue, present_value
 from defi_leverage.protocols.comet.rate_curves import read_curve
 from defi_leverage.questions import ask, decode_symbol
@@ -89,12 +89,7 @@ class Comet:
 async def find_comet(chain: Chain, deployment: Deployment) -> Comet:
     """The Comet behind a proxy's address. Raises ReaderError where there is none, or where its base has no price."""
     abi = load_abi("comet")
-    try:
-        address = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
-    if not await chain.code(address):
-        raise _error(chain, deployment, "has no code")
+    address = await root_contract(chain, deployment, _error)
     answers = await ask(chain, abi, [(address, name, ()) for name in _BASICS])
     told = dict(zip(_BASICS, answers, strict=True))
     if any(told[name] is None for name in _BASICS) or not told["totalsBasic"][6] or not _is_power(told["baseScale"]):

@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.fixed_point import RAY, WAD, mul_div_down
-from defi_leverage.protocols.comet.arithmetic import yearly_rate
+from defi_leverage.fixed_point import RAY, WAD, mul_div_down, yearly_ray
 from defi_leverage.questions import ask_each
 
 __all__ = ["SIDES", "confirm_curve", "rate_at", "read_curve"]
@@ -56,6 +55,6 @@ def confirm_curve(
         if len(known) < len(constants[side]) or list(answers[side]) != [rate_at(known, used) for used in probes]:
             return None
         *rates, kink = known
-        curve |= {f"{prefix}{name}": yearly_rate(rate) for name, rate in zip(_RATES, rates, strict=True)}
+        curve |= {f"{prefix}{name}": yearly_ray(rate) for name, rate in zip(_RATES, rates, strict=True)}
         curve[f"{prefix}kink"] = kink * (RAY // WAD)
     return curve

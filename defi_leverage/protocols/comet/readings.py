@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from defi_leverage.dollar_symbols import USD_SYMBOLS
-from defi_leverage.fixed_point import WAD
+from defi_leverage.fixed_point import WAD, yearly_ray
 from defi_leverage.protocols.comet.accounts import Holder
-from defi_leverage.protocols.comet.arithmetic import Totals, health_factor, present_value, yearly_rate
+from defi_leverage.protocols.comet.arithmetic import Totals, health_factor, present_value
 from defi_leverage.protocols.comet.market import Asset, Comet
 from defi_leverage.protocols.comet.price_feeds import Feeds
 from defi_leverage.reading import (
@@ -149,8 +149,8 @@ def market_readings(comet: Comet, feeds: Feeds) -> tuple[MarketReading, ...]:
         borrow_raw=-borrowed,
         cash_raw=comet.cash,
         deficit_raw=max(0, -comet.reserves),
-        supply_rate_ray=yearly_rate(comet.supply_rate),
-        borrow_rate_ray=yearly_rate(comet.borrow_rate),
+        supply_rate_ray=yearly_ray(comet.supply_rate),
+        borrow_rate_ray=yearly_ray(comet.borrow_rate),
         supply_cap_raw=NO_CAP,
         borrow_cap_raw=NO_CAP,
         curve=RateCurve("jump", comet.curve, supplied) if comet.curve else None,

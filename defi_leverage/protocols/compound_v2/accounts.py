@@ -9,20 +9,19 @@ its data. Debt in VAI begins with a MintVAI of the VAI controller, the minter th
 from collections.abc import Sequence
 
 from defi_leverage.abi import address_word, checksum_address, load_abi
-from defi_leverage.chain import Call, Chain
+from defi_leverage.chain import Chain
 from defi_leverage.errors import ReaderError
 from defi_leverage.protocols import Progress
 from defi_leverage.protocols.compound_v2.comptroller import Comptroller
 from defi_leverage.protocols.compound_v2.health import Factors, Holder
 from defi_leverage.protocols.compound_v2.markets import Market
-from defi_leverage.questions import decode_all
+from defi_leverage.questions import call_in_parts, decode_all
 
 __all__ = ["find_candidates", "read_holders"]
 
 VAI = -1
 """Stands for the debt in VAI, which is not a market."""
 
-_PART = 20_000  # calls between two reports of progress
 _LIQUIDATION_THRESHOLD = 1  # WeightFunction.USE_LIQUIDATION_THRESHOLD of Venus
 _WORD = 64
 
@@ -111,7 +110,7 @@ async def _read_balances(
         else (markets[index].address, snapshot + address_word(holder.address))
         for holder, index in pairs
     ]
-    for (holder, index), answer in zip(pairs, await _call(chain, calls, stage, progress), strict=True):
+    for (holder, index), answer in zip(pairs, await call_in_parts(chain, calls, stage, progress), strict=True):
         if index == VAI:
             owed = _words(answer, 1)
             if owed is None:
@@ -139,7 +138,7 @@ async def _read_reports(chain: Chain, comptroller: Comptroller, holders: Sequenc
     calls = [
         (comptroller.address, selector + address_word(holder.address)) for holder in holders for selector in selectors
     ]
-    answers = await _call(chain, calls, "health", progress)
+    answers = await call_in_parts(chain, calls, "health", progress)
     at = {token: index for index, token in enumerate(comptroller.markets)}
     for place, holder in enumerate(holders):
         entered, liquidity, *pool = answers[place * len(functions) : (place + 1) * len(functions)]
@@ -175,7 +174,7 @@ async def _read_factors(
             (comptroller.address, threshold),
             (comptroller.address, abi.encode("getEffectiveLiquidationIncentive", account, token)),
         ]
-    answers = await _call(chain, calls, "pools", progress)
+    answers = await call_in_parts(chain, calls, "pools", progress)
     for (holder, index), of_threshold, of_incentive in zip(pairs, answers[::2], answers[1::2], strict=True):
         limit, incentive = _words(of_threshold, 1), _words(of_incentive, 1)
         if limit is None or incentive is None:
@@ -190,21 +189,14 @@ async def _read_current_debts(
     selector = load_abi("compound_v2").function("borrowBalanceCurrent").selector
     pairs = [(holder, index) for holder in holders for index in holder.debts]
     calls = [(markets[index].address, selector + address_word(holder.address)) for holder, index in pairs]
-    for (holder, index), answer in zip(pairs, await _call(chain, calls, "current debts", progress), strict=True):
+    for (holder, index), answer in zip(
+        pairs, await call_in_parts(chain, calls, "current debts", progress), strict=True
+    ):
         debt = _words(answer, 1)
         if debt is None:
             holder.fault = f"its current debt in {markets[index].symbol} cannot be read"
         else:
             holder.current_debts[index] = debt[0]
-
-
-async def _call(chain: Chain, calls: Sequence[Call], stage: str, progress: Progress) -> list[bytes | None]:
-    answers: list[bytes | None] = []
-    progress(stage, 0, len(calls))
-    for start in range(0, len(calls), _PART):
-        answers += await chain.call(calls[start : start + _PART])
-        progress(stage, len(answers), len(calls))
-    return answers
 
 
 def _words(answer: bytes | None, count: int) -> tuple[int, ...] | None:

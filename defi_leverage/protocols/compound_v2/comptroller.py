@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import WAD
-from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols import deployment_error, root_contract
 from defi_leverage.questions import NOBODY, ask
 from defi_leverage.reading import Deployment
 
@@ -45,12 +45,7 @@ async def find_comptroller(chain: Chain, deployment: Deployment) -> Comptroller:
     Raises ReaderError where the address is not one, and for Venus' isolated pools, whose arithmetic is another one.
     """
     abi = load_abi("compound_v2")
-    try:
-        address = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
-    if not await chain.code(address):
-        raise _error(chain, deployment, "has no code")
+    address = await root_contract(chain, deployment, _error)
     names = ("getAllMarkets", "oracle", "closeFactorMantissa", "liquidationIncentiveMantissa", "corePoolId")
     more = ("vaiController", "liquidatorContract", "minLiquidatableCollateral")
     markets, oracle, close_factor, incentive, core_pool, vai_controller, liquidator, isolated = await ask(

@@ -12,7 +12,7 @@ from typing import Any
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
+from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD, yearly_ray
 from defi_leverage.questions import NOBODY, probe
 from defi_leverage.reading import RateCurve
 
@@ -62,7 +62,7 @@ def yearly(rate: int, by_second: bool, pace: tuple[int, int]) -> int | None:
     """A rate (times 1e18) a year, times 1e27; of a rate by the block at the pace of the last blocks."""
     seconds, blocks = pace
     if by_second:
-        return rate * SECONDS_PER_YEAR * _RAY_FROM_WAD
+        return yearly_ray(rate)
     return rate * _RAY_FROM_WAD * blocks * SECONDS_PER_YEAR // seconds if seconds > 0 else None
 
 

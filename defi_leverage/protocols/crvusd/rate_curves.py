@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
+from defi_leverage.fixed_point import RAY, WAD, yearly_ray
 from defi_leverage.protocols.crvusd.markets import Market
 from defi_leverage.questions import NOBODY, ask, ask_all, probe
 from defi_leverage.reading import RateCurve
@@ -34,7 +34,6 @@ __all__ = ["Policy", "lent_curve", "minted_curve", "read_policies"]
 _MAX_RATE = 43_959_106_799  # Controller.vy: 300 % a year, compounded
 _NAMES = ("BORROWED_TOKEN", "min_rate", "max_rate", "AMM", "ma_susde_rate")
 _ROUNDING, _EXPONENTIAL = 2, 1e-9  # units of the rate, and a share of it
-_YEARLY = SECONDS_PER_YEAR * RAY // WAD
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ async def read_policies(chain: Chain, markets: Sequence[Market]) -> dict[str, Po
 
 def minted_curve(market: Market) -> RateCurve:
     """The rate that the AMM charges, which no lender can move."""
-    return RateCurve("fixed", {"rate": market.rate * _YEARLY})
+    return RateCurve("fixed", {"rate": yearly_ray(market.rate)})
 
 
 def lent_curve(market: Market, policy: Policy | None, cash: int, supplied: int) -> RateCurve | None:
@@ -88,18 +87,18 @@ def lent_curve(market: Market, policy: Policy | None, cash: int, supplied: int) 
     total = market.total_debt + cash
     if policy is None or policy.borrowed != market.borrowed.address:
         return None
-    named = {"ceiling": _MAX_RATE * _YEARLY} | ({"fee": 0} if supplied == total else {})
+    named = {"ceiling": yearly_ray(_MAX_RATE)} | ({"fee": 0} if supplied == total else {})
     if policy.bounds is not None:
         low, high = policy.bounds
         rate = low * (high / low) ** (market.total_debt / total if total else 0.0)
         if abs(rate - policy.rate) > _ROUNDING + _EXPONENTIAL * rate:
             return None
-        return RateCurve("semi_log", {"minimum": low * _YEARLY, "maximum": high * _YEARLY} | named)
+        return RateCurve("semi_log", {"minimum": yearly_ray(low), "maximum": yearly_ray(high)} | named)
     assert policy.hyperbola is not None
     reference, pole, scale, lowest, shift = policy.hyperbola
     used = market.total_debt * WAD // total if total else 0
     if pole <= WAD or reference * lowest // WAD + scale * reference // (pole - used) + shift != policy.rate:
         return None
-    base = (reference * lowest + shift * WAD) * _YEARLY // WAD
-    curve = {"base": base, "scale": scale * reference * _YEARLY // WAD, "pole": pole * RAY // WAD}
+    base = yearly_ray(reference * lowest + shift * WAD) // WAD
+    curve = {"base": base, "scale": yearly_ray(scale * reference) // WAD, "pole": pole * RAY // WAD}
     return RateCurve("hyperbolic", curve | named)

@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
-from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
+from defi_leverage.fixed_point import RAY, WAD, yearly_ray
+from defi_leverage.protocols import without_figures
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.protocols.crvusd.loans import Loan
 from defi_leverage.protocols.crvusd.markets import Factory, Market
@@ -83,7 +84,7 @@ def market_reading(
     assets, backing = _assets(chain, market, feeds, lent)
     collateral, borrowed = feeds.collateral.asset_id, feeds.borrowed.asset_id
     owned = lent.total if lent else 0
-    borrow_rate = market.rate * SECONDS_PER_YEAR * (RAY // WAD)
+    borrow_rate = yearly_ray(market.rate)
     lend_rate = lent.rate * (RAY // WAD) if lent and lent.rate is not None else None
     held = market.held_collateral
     minted = minted_curve(market) if factory.mints else None
@@ -195,21 +196,7 @@ def left_out_reading(
     chain: Chain, deployment: Deployment, factory: Factory, gaps: dict[str, str], failed: dict[str, str]
 ) -> Reading:
     """What is missing of the whole factory: a reading without figures."""
-    return Reading(
-        chain=f"eip155:{chain.chain_id}",
-        block_number=chain.block.number,
-        block_hash=chain.block.hash,
-        block_timestamp=chain.block.timestamp,
-        venue=_venue(chain, deployment, factory, None),
-        assets=(),
-        feeds=(),
-        backing=(),
-        markets=(),
-        accounts=(),
-        found=len(failed),
-        failed=failed,
-        gaps=gaps,
-    )
+    return without_figures(chain, _venue(chain, deployment, factory, None), gaps, failed)
 
 
 def _venue(chain: Chain, deployment: Deployment, factory: Factory, market: Market | None) -> VenueReading:

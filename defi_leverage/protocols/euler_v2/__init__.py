@@ -17,9 +17,9 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.protocols import Progress, deployment_error, silence
+from defi_leverage.protocols import Progress, deployment_error, root_contract, silence
 from defi_leverage.protocols._tokens import read_tokens
 from defi_leverage.protocols.euler_v2.health import mismatch
 from defi_leverage.protocols.euler_v2.oracles import Pair, Route, read_routes
@@ -64,7 +64,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     is no factory of Euler's or has no vault in use, ChainError where the chain does not answer.
     """
     tell = progress or silence
-    factory = await _find_factory(chain, deployment)
+    factory = await root_contract(chain, deployment, _error)
     vaults = await read_vaults(chain, factory)
     if not vaults:
         raise _error(chain, deployment, "has no vault in use" if vaults == {} else "keeps no list of vaults")
@@ -255,13 +255,3 @@ def _borrowed_usd(reading: Reading) -> Fraction:
     decimals = next(asset.decimals for asset in reading.assets if asset.asset_id == market.asset_id)
     feed = next(feed for feed in reading.feeds if feed.asset_id == market.asset_id)
     return Fraction(feed.price_raw * market.borrow_raw, feed.price_scale * 10**decimals)
-
-
-async def _find_factory(chain: Chain, deployment: Deployment) -> str:
-    try:
-        factory = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
-    if not await chain.code(factory):
-        raise _error(chain, deployment, "has no code")
-    return factory

@@ -7,6 +7,7 @@ from fractions import Fraction
 from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
 from defi_leverage.fixed_point import BPS, WAD
+from defi_leverage.protocols import without_figures
 from defi_leverage.protocols._tokens import Token
 from defi_leverage.protocols.euler_v2.health import NO_DEBT, health_factor
 from defi_leverage.protocols.euler_v2.positions import Borrower
@@ -265,20 +266,8 @@ def _assets(
 
 def left_out_reading(scene: Scene, gaps: dict[str, str], failed: dict[str, str]) -> Reading:
     """What is missing of the whole factory: a reading without figures."""
-    return Reading(
-        chain=scene.chain_name,
-        block_number=scene.chain.block.number,
-        block_hash=scene.chain.block.hash,
-        block_timestamp=scene.chain.block.timestamp,
-        venue=_venue(scene, scene.factory, f"{scene.deployment.name}, vaults left out", 0),
-        assets=(),
-        feeds=(),
-        backing=(),
-        markets=(),
-        accounts=(),
-        found=len(failed),
-        failed=failed,
-        gaps=gaps,
+    return without_figures(
+        scene.chain, _venue(scene, scene.factory, f"{scene.deployment.name}, vaults left out", 0), gaps, failed
     )
 
 

@@ -20,7 +20,7 @@ from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
 from defi_leverage.errors import ReaderError
 from defi_leverage.fixed_point import BPS, RAY, WAD, mul_div_down
-from defi_leverage.protocols import Progress, silence
+from defi_leverage.protocols import Progress, silence, without_figures
 from defi_leverage.protocols.fluid.price_feeds import Dollar, collateral_feed, dollar_feed, price_tokens
 from defi_leverage.protocols.fluid.rate_curves import read_curves
 from defi_leverage.protocols.fluid.vaults import RATE_SCALE, Vault, asset_reference, read_vaults
@@ -237,21 +237,7 @@ def _left_out(
     chain: Chain, deployment: Deployment, resolver: str, gaps: dict[str, str], failed: dict[str, str]
 ) -> Reading:
     """What is missing of all vaults: a reading without figures."""
-    return Reading(
-        chain=f"eip155:{chain.chain_id}",
-        block_number=chain.block.number,
-        block_hash=chain.block.hash,
-        block_timestamp=chain.block.timestamp,
-        venue=_venue(chain, resolver, f"{deployment.name}, vaults left out", {}),
-        assets=(),
-        feeds=(),
-        backing=(),
-        markets=(),
-        accounts=(),
-        found=len(failed),
-        failed=failed,
-        gaps=gaps,
-    )
+    return without_figures(chain, _venue(chain, resolver, f"{deployment.name}, vaults left out", {}), gaps, failed)
 
 
 def _venue(chain: Chain, address: str, name: str, parameters: dict[str, float]) -> VenueReading:

@@ -16,12 +16,12 @@ Dependencies/LiquityBase.sol, PriceFeed.sol, StabilityPool.sol, SortedTroves.sol
 from functools import partial
 from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import one_line
 from defi_leverage.fixed_point import WAD
 from defi_leverage.native_coins import NATIVE_COINS
-from defi_leverage.protocols import Progress, deployment_error, silence
+from defi_leverage.protocols import Progress, deployment_error, root_address, silence
 from defi_leverage.protocols._troves import Branch, branch_reading, coin_feed
 from defi_leverage.protocols.liquity_v1.troves import read_troves
 from defi_leverage.questions import ask, decode_symbol, probe
@@ -56,10 +56,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     """
     tell = progress or silence
     abi = load_abi("liquity_v1")
-    try:
-        manager = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
+    manager = root_address(chain, deployment, _error)
     told = (await probe(chain, abi, [manager], _FIXED))[manager]
     if missing := [f"{name}()" for name, answer in told.items() if answer is None]:
         raise _error(chain, deployment, f"does not answer {', '.join(missing)}")

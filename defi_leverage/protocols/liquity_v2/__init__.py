@@ -19,10 +19,10 @@ TroveManager.sol, ActivePool.sol, StabilityPool.sol, PriceFeeds/MainnetPriceFeed
 from functools import partial
 from typing import Any
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import RAY, WAD
-from defi_leverage.protocols import Progress, deployment_error, silence
+from defi_leverage.protocols import Progress, deployment_error, root_address, silence
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.protocols._troves import Branch, branch_reading, coin_feed
 from defi_leverage.protocols.liquity_v2.price_feed import read_collateral_feed
@@ -61,10 +61,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
     """
     tell = progress or silence
     abi = load_abi("liquity_v2")
-    try:
-        registry = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
+    registry = root_address(chain, deployment, _error)
     told = (await probe(chain, abi, [registry], _REGISTRY))[registry]
     if missing := [f"{name}()" for name, answer in told.items() if answer is None]:
         raise _error(chain, deployment, f"does not answer {', '.join(missing)}")

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
 from defi_leverage.fixed_point import RAY, WAD, mul_div_down
+from defi_leverage.protocols import without_figures
 from defi_leverage.protocols.maker.arithmetic import debt_wad, health_factor, yearly_rate
 from defi_leverage.protocols.maker.system import Ilk, System
 from defi_leverage.protocols.maker.vaults import Vault, missing_debt
@@ -116,20 +117,8 @@ def _account(scene: Scene, ilk: Ilk, feed: FeedReading, urn: str, vault: Vault) 
 
 def left_out_reading(scene: Scene, gaps: dict[str, str], failed: dict[str, str]) -> Reading:
     """What is missing of the whole system: a reading without figures."""
-    return Reading(
-        chain=scene.chain_name,
-        block_number=scene.chain.block.number,
-        block_hash=scene.chain.block.hash,
-        block_timestamp=scene.chain.block.timestamp,
-        venue=_venue(scene, scene.system.vat, f"{scene.deployment.name}, ilks left out", None),
-        assets=(),
-        feeds=(),
-        backing=(),
-        markets=(),
-        accounts=(),
-        found=len(failed),
-        failed=failed,
-        gaps=gaps,
+    return without_figures(
+        scene.chain, _venue(scene, scene.system.vat, f"{scene.deployment.name}, ilks left out", None), gaps, failed
     )
 
 

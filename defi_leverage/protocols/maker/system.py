@@ -7,7 +7,7 @@ from functools import partial
 from defi_leverage.abi import Log, checksum_address, load_abi
 from defi_leverage.chain import Call, Chain
 from defi_leverage.fixed_point import RAY, WAD
-from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols import deployment_error, root_contract
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.protocols.maker.arithmetic import dripped
 from defi_leverage.questions import NOBODY, ask
@@ -75,12 +75,7 @@ class Ilk:
 async def find_system(chain: Chain, deployment: Deployment) -> System:
     """The contracts that a chainlog names. Raises ReaderError where one that is needed is missing."""
     abi = load_abi("maker")
-    try:
-        root = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
-    if not await chain.code(root):
-        raise _error(chain, deployment, "has no code")
+    root = await root_contract(chain, deployment, _error)
     named = await ask(chain, abi, [(root, "getAddress", (key.encode().ljust(32, b"\0"),)) for key in _KEYS])
     found = {key: address for key, address in zip(_KEYS, named, strict=True) if address not in (None, NOBODY)}
     if missing := [key for key in _KEYS[:-1] if key not in found]:

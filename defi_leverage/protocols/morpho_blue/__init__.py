@@ -12,9 +12,9 @@ amounts that it compares. Pre-liquidation contracts, to which a borrower may opt
 from dataclasses import replace
 from functools import partial
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
-from defi_leverage.protocols import Progress, deployment_error, silence
+from defi_leverage.protocols import Progress, deployment_error, root_contract, silence
 from defi_leverage.protocols.morpho_blue.authorisations import read_authorisations
 from defi_leverage.protocols.morpho_blue.markets import read_markets, read_tokens
 from defi_leverage.protocols.morpho_blue.oracles import read_oracles
@@ -84,12 +84,7 @@ async def read(chain: Chain, deployment: Deployment, progress: Progress | None =
 
 async def _find_morpho(chain: Chain, deployment: Deployment) -> tuple[str, str]:
     """The contract's address, checksummed, and who receives its fees."""
-    try:
-        morpho = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
-    if not await chain.code(morpho):
-        raise _error(chain, deployment, "has no code")
+    morpho = await root_contract(chain, deployment, _error)
     (recipient,) = await ask(chain, load_abi("morpho_blue"), [(morpho, "feeRecipient", ())])
     if recipient is None:
         raise _error(chain, deployment, "does not answer feeRecipient()")

@@ -6,7 +6,7 @@ and Morpho.liquidate. Amounts in a token's raw units, rates in wad a second, `_d
 
 from dataclasses import dataclass, replace
 
-from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD, mul_div_down, mul_div_up
+from defi_leverage.fixed_point import WAD, mul_div_down, mul_div_up, yearly_ray
 
 __all__ = [
     "NO_DEBT",
@@ -83,7 +83,7 @@ def yearly_rates(totals: Totals, rate: int) -> tuple[int, int]:
     what a transaction of the block would charge. Suppliers share it, less the fee, over all that is supplied (blue-sdk,
     MarketUtils.getSupplyRate).
     """
-    borrow = rate * SECONDS_PER_YEAR * (RAY // WAD)
+    borrow = yearly_ray(rate)
     earned = mul_div_down(borrow, totals.borrow, totals.supply) if totals.supply else 0
     return mul_div_down(earned, WAD - totals.fee, WAD), borrow
 

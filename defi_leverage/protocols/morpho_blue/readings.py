@@ -6,7 +6,8 @@ from fractions import Fraction
 
 from defi_leverage.chain import Chain
 from defi_leverage.dollar_symbols import USD_SYMBOLS
-from defi_leverage.fixed_point import RAY, SECONDS_PER_YEAR, WAD
+from defi_leverage.fixed_point import RAY, WAD, yearly_ray
+from defi_leverage.protocols import without_figures
 from defi_leverage.protocols.morpho_blue.arithmetic import (
     PRICE_SCALE,
     assets_down,
@@ -142,8 +143,7 @@ def market_reading(scene: Scene, market: Market, feeds: MarketFeeds, positions: 
 def _curve_parameters(market: Market) -> dict[str, int]:
     if market.rate_at_target is None:
         return {}
-    to_ray = RAY // WAD
-    return {"rate_at_target": market.rate_at_target * SECONDS_PER_YEAR * to_ray, "fee": market.totals.fee * to_ray}
+    return {"rate_at_target": yearly_ray(market.rate_at_target), "fee": market.totals.fee * (RAY // WAD)}
 
 
 def _account(owner: str, position: Position, market: Market, feeds: MarketFeeds) -> AccountReading:
@@ -217,20 +217,8 @@ def _missing_accounts(market: Market, positions: Positions, deployment: Deployme
 
 def left_out_reading(scene: Scene, gaps: dict[str, str], failed: dict[str, str]) -> Reading:
     """What is missing of the whole contract: a reading without figures."""
-    return Reading(
-        chain=scene.chain_name,
-        block_number=scene.chain.block.number,
-        block_hash=scene.chain.block.hash,
-        block_timestamp=scene.chain.block.timestamp,
-        venue=_venue(scene, scene.morpho, f"{scene.deployment.name}, markets left out"),
-        assets=(),
-        feeds=(),
-        backing=(),
-        markets=(),
-        accounts=(),
-        found=len(failed),
-        failed=failed,
-        gaps=gaps,
+    return without_figures(
+        scene.chain, _venue(scene, scene.morpho, f"{scene.deployment.name}, markets left out"), gaps, failed
     )
 
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from defi_leverage.abi import address_in, checksum_address, load_abi
+from defi_leverage.abi import address_in, load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.fixed_point import WAD
-from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols import deployment_error, root_address
 from defi_leverage.protocols._tokens import Token, read_tokens
 from defi_leverage.questions import NOBODY, Question, ask, ask_each
 from defi_leverage.reading import Deployment
@@ -72,10 +72,7 @@ class Margin:
 async def find_system(chain: Chain, deployment: Deployment) -> System:
     """The system of the ClearingHouse at the deployment's address. Raises ReaderError where it is none."""
     abi = load_abi("perp_curie")
-    try:
-        house = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
+    house = root_address(chain, deployment, _error)
     parts = await ask(chain, abi, [(house, f"get{name}", ()) for name in _PARTS])
     if any(part in (None, NOBODY) for part in parts):
         missing = ", ".join(name for name, part in zip(_PARTS, parts, strict=True) if part in (None, NOBODY))

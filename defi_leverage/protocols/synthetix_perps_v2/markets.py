@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from functools import partial
 
-from defi_leverage.abi import checksum_address, load_abi
+from defi_leverage.abi import load_abi
 from defi_leverage.chain import Chain
 from defi_leverage.errors import one_line
-from defi_leverage.protocols import deployment_error
+from defi_leverage.protocols import deployment_error, root_address
 from defi_leverage.protocols.synthetix_perps_v2.arithmetic import Terms
 from defi_leverage.questions import NOBODY, ask, ask_all
 from defi_leverage.reading import Deployment
@@ -56,10 +56,7 @@ class Market:
 async def find_manager(chain: Chain, deployment: Deployment) -> Manager:
     """The manager at the deployment's address. Raises ReaderError where it is none."""
     abi = load_abi("synthetix_perps_v2")
-    try:
-        address = checksum_address(deployment.address)
-    except ValueError:
-        raise _error(chain, deployment, "is not an address") from None
+    address = root_address(chain, deployment, _error)
     markets, resolver = await ask(chain, abi, [(address, "allMarkets", (True,)), (address, "resolver", ())])
     if markets is None or resolver in (None, NOBODY):
         raise _error(chain, deployment, "names no proxied markets or no resolver")
